@@ -75,7 +75,8 @@ impl Store {
 
     /// **Commit 2.** Takes up to `limit` runnable jobs in order for this node. Waits (parked, without polling the
     /// database on SQLite) until there is at least one; cancel-safe: a claim whose caller went away claims nothing, or what it claimed is handed back.
-    pub async fn claim(&self, limit: usize, now_ms: i64) -> Result<Vec<ClaimedJob>> {
+    /// `clock` is read when the claim is executed (it may have been parked for hours): it becomes `started_at_ms`.
+    pub async fn claim(&self, limit: usize, clock: &std::sync::Arc<dyn levqor_core::clock::Clock>) -> Result<Vec<ClaimedJob>> {
         unimplemented!()
     }
 
