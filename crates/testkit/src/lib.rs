@@ -1,1 +1,24 @@
-//! testkit
+//! Real parts for tests: a PostgreSQL of one's own, a receiver of callbacks, a server that answers whatever a test dictates.
+//!
+//! | Want | Use |
+//! | --- | --- |
+//! | a fresh PostgreSQL database | [`postgres::postgres_url`], under `levqor-testkit-pg run -- <command>` |
+//! | to see which callbacks arrived, and answer them by script | [`receiver::Receiver`] |
+//! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
+//! | a folder that goes away | [`temp::TempDir`] |
+//! | to wait for a condition | [`wait::wait_until`] |
+//!
+//! Invariant: no crate depends on this one outside its tests, and nothing here skips a test: what is missing is a panic
+//! that says what to do.
+
+pub mod postgres;
+pub mod receiver;
+pub mod script;
+pub mod temp;
+pub mod wait;
+
+pub use postgres::postgres_url;
+pub use receiver::{Answer, Received, Receiver};
+pub use script::{Act, Script};
+pub use temp::TempDir;
+pub use wait::wait_until;
