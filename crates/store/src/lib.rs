@@ -3,7 +3,10 @@
 //! Verbs are atomic facts ("record this if still mine"), never policies. A transaction never leaves this crate. Times are
 //! arguments (milliseconds since 1970); only the liveness of nodes uses the database's clock.
 
+mod fault;
+mod tx;
 mod types;
+mod wake;
 
 pub use types::*;
 
@@ -23,9 +26,13 @@ pub enum Location {
 /// How a job ends other than by its own run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
-    Cancelled { reason: JobError },
+    Cancelled {
+        reason: JobError,
+    },
     /// `_dev/complete`: succeeded with this result (compact JSON).
-    Completed { result: String },
+    Completed {
+        result: String,
+    },
 }
 
 /// What [`Store::end_job`] met.
@@ -76,7 +83,11 @@ impl Store {
     /// **Commit 2.** Takes up to `limit` runnable jobs in order for this node. Waits (parked, without polling the
     /// database on SQLite) until there is at least one; cancel-safe: a claim whose caller went away claims nothing, or what it claimed is handed back.
     /// `clock` is read when the claim is executed (it may have been parked for hours): it becomes `started_at_ms`.
-    pub async fn claim(&self, limit: usize, clock: &std::sync::Arc<dyn levqor_core::clock::Clock>) -> Result<Vec<ClaimedJob>> {
+    pub async fn claim(
+        &self,
+        limit: usize,
+        clock: &std::sync::Arc<dyn levqor_core::clock::Clock>,
+    ) -> Result<Vec<ClaimedJob>> {
         unimplemented!()
     }
 
@@ -87,12 +98,22 @@ impl Store {
 
     /// Takes up to `limit` due callbacks, oldest due first, passing over receivers in `busy_hosts`. Returns at once.
     /// The claim is a lease of [`CALLBACK_LEASE_MS`]. A try whose process died is recorded as `lost` here.
-    pub async fn claim_callbacks(&self, limit: usize, busy_hosts: &[String], now_ms: i64) -> Result<Vec<ClaimedCallback>> {
+    pub async fn claim_callbacks(
+        &self,
+        limit: usize,
+        busy_hosts: &[String],
+        now_ms: i64,
+    ) -> Result<Vec<ClaimedCallback>> {
         unimplemented!()
     }
 
     /// **Commit 5.** Records a try and what follows from it, if the lease is still ours.
-    pub async fn record_callback(&self, claimed: &ClaimedCallback, tried: CallbackTry, end: CallbackEnd) -> Result<Fenced> {
+    pub async fn record_callback(
+        &self,
+        claimed: &ClaimedCallback,
+        tried: CallbackTry,
+        end: CallbackEnd,
+    ) -> Result<Fenced> {
         unimplemented!()
     }
 
@@ -171,7 +192,12 @@ impl Store {
 
     /// Deletes one small batch of what retention no longer keeps: jobs finished before `finished_before_ms` (and, with
     /// `keep_newest`, beyond that count), idempotency keys older than 24 h, old rollups. Returns how many jobs went.
-    pub async fn prune(&self, finished_before_ms: i64, keep_newest: Option<i64>, now_ms: i64) -> Result<usize> {
+    pub async fn prune(
+        &self,
+        finished_before_ms: i64,
+        keep_newest: Option<i64>,
+        now_ms: i64,
+    ) -> Result<usize> {
         unimplemented!()
     }
 
@@ -179,7 +205,13 @@ impl Store {
 
     /// Stores a new version, unless its source equals the newest version's source from the same origin (and the name is not deleted).
     /// Returns the row in force and whether it is new.
-    pub async fn put_workflow(&self, name: &str, source: &str, origin: &str, now_ms: i64) -> Result<(WorkflowRow, bool)> {
+    pub async fn put_workflow(
+        &self,
+        name: &str,
+        source: &str,
+        origin: &str,
+        now_ms: i64,
+    ) -> Result<(WorkflowRow, bool)> {
         unimplemented!()
     }
 

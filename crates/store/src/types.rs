@@ -16,6 +16,10 @@ pub enum Error {
     /// The database cannot be reached, is full or too busy: try again later.
     #[error("the database is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database cannot be opened as it is: a wrong path, another process on it, made by a newer version. A start
+    /// stops with this line.
+    #[error("{what}")]
+    Refused { what: String },
     /// Ours to mend: a statement that does not fit its table, a value that cannot be read back.
     #[error("unexpected answer of the database")]
     Bug(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -162,7 +166,9 @@ pub enum CallbackEnd {
     Gone,
     Exhausted,
     /// Try again then.
-    Retry { due_at_ms: i64 },
+    Retry {
+        due_at_ms: i64,
+    },
 }
 
 /// One stored version of a workflow.

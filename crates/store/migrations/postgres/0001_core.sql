@@ -82,7 +82,8 @@ create table callbacks (
     constraint callbacks_due_iff_pending check ((state = 'due') = (due_at_ms is not null))
 );
 
-create index callbacks_due on callbacks (due_at_ms, host, id) where due_at_ms is not null;
+-- By receiver first: a claim goes from receiver to receiver, so a backlog of a dead one costs the others nothing.
+create index callbacks_due on callbacks (host, due_at_ms, id) where due_at_ms is not null;
 create index callbacks_job on callbacks (job_id, created_at_ms);
 
 create table callback_tries (
