@@ -1,9 +1,16 @@
 //! What Levqor means: states, plans, validation, templates, signatures. Pure functions and values.
 //!
 //! Invariant: this crate does no I/O, reads no clock, no environment and no randomness, and knows no table and no URL path
-//! of ours. Everything here can be tested with literal values.
+//! of ours but the one that callbacks name. Everything here can be tested with literal values.
 
+pub mod address;
+pub mod callback;
 pub mod clock;
+pub mod duration;
 pub mod id;
+pub mod intake;
 pub mod job;
+pub mod json;
+pub mod rate;
+pub mod signature;
 pub mod state;
