@@ -18,6 +18,17 @@ impl Error {
         Error::Unavailable(what.into().into())
     }
 
+    /// The same verdict for another caller of the same transaction.
+    pub(crate) fn copy(&self) -> Error {
+        match self {
+            Error::NotFound { what } => Error::NotFound { what },
+            Error::Conflict { what } => Error::Conflict { what: what.clone() },
+            Error::Refused { what } => Error::Refused { what: what.clone() },
+            Error::Unavailable(source) => Error::away(source.to_string()),
+            Error::Bug(source) => Error::bug(source.to_string()),
+        }
+    }
+
     /// The transaction lost against another one and would do if it ran again at once (PostgreSQL).
     pub(crate) fn wants_retry(&self) -> bool {
         let Error::Unavailable(source) = self else { return false };

@@ -3,17 +3,35 @@
 //! Verbs are atomic facts ("record this if still mine"), never policies. A transaction never leaves this crate. Times are
 //! arguments (milliseconds since 1970); only the liveness of nodes uses the database's clock.
 
+mod callback;
+mod decode;
 mod fault;
+mod figures;
+mod job;
+mod migrate;
+mod postgres;
+mod settings;
+mod sqlite;
 mod tx;
 mod types;
+mod upkeep;
 mod wake;
+mod workflow;
 
 pub use types::*;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
+use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
-use levqor_core::job::{ClaimedJob, Fenced, Finish, Intake, JobError, NewJob, Record};
+use levqor_core::job::{ClaimedJob, Fenced, Finish, Idempotency, Intake, JobError, NewJob, Record};
+
+use postgres::Postgres;
+use sqlite::Sqlite;
+use tx::Tx;
+use wake::Wake;
 
 /// Where the data lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,56 +62,83 @@ pub enum Ended {
 }
 
 /// The one door to the database.
-pub struct Store {}
+pub struct Store {
+    engine: Engine,
+    wake: Arc<Wake>,
+    node: String,
+    /// Where the next search of retention goes on; lost with the process, which costs one search.
+    prune_after: Mutex<String>,
+}
 
-#[allow(unused_variables, clippy::unimplemented)]
+/// Both offer the same verbs; what is written once for both goes through their `write` and `read`.
+enum Engine {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+macro_rules! on {
+    ($self:ident, $engine:ident => $verb:expr) => {
+        match &$self.engine {
+            Engine::Sqlite($engine) => $verb.await,
+            Engine::Postgres($engine) => $verb.await,
+        }
+    };
+}
+
 impl Store {
     /// Opens the database, creates or migrates it under a lock. `node` is this process's random id (liveness only).
     pub async fn open(location: &Location, node: &str) -> Result<Store> {
-        unimplemented!()
+        let wake = Arc::new(Wake::new());
+        let engine = match location {
+            Location::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, node, wake.clone()).await?),
+            Location::Postgres(url) => Engine::Postgres(Postgres::open(url, node, wake.clone()).await?),
+        };
+        Ok(Store { engine, wake, node: node.to_owned(), prune_after: Mutex::default() })
     }
 
     /// What [`Store::open`] would migrate: names of pending migrations. Changes nothing.
     pub async fn pending_migrations(location: &Location) -> Result<Vec<String>> {
-        unimplemented!()
+        match location {
+            Location::Sqlite(path) => Sqlite::pending_migrations(path).await,
+            Location::Postgres(url) => Postgres::pending_migrations(url).await,
+        }
     }
 
     /// `"sqlite"` or `"postgres"`.
     pub fn engine(&self) -> &'static str {
-        unimplemented!()
+        match self.engine {
+            Engine::Sqlite(_) => "sqlite",
+            Engine::Postgres(_) => "postgres",
+        }
     }
 
     /// Waits until all accepted writes are committed, then closes. Later calls fail as unavailable.
     pub async fn close(&self) {
-        unimplemented!()
+        on!(self, engine => engine.close())
     }
 
     // ---- the hot verbs -------------------------------------------------------------------------------------------
 
     /// **Commit 1.** Stores the job, its place in the queue and its idempotency key. `Ok` means durable.
     pub async fn intake(&self, job: NewJob) -> Result<Intake> {
-        unimplemented!()
+        on!(self, engine => engine.intake(job))
     }
 
     /// The same for many, in one commit; verdicts in order. Twins inside the batch see each other.
     pub async fn intake_many(&self, jobs: Vec<NewJob>) -> Result<Vec<Intake>> {
-        unimplemented!()
+        on!(self, engine => engine.intake_many(jobs))
     }
 
     /// **Commit 2.** Takes up to `limit` runnable jobs in order for this node. Waits (parked, without polling the
     /// database on SQLite) until there is at least one; cancel-safe: a claim whose caller went away claims nothing, or what it claimed is handed back.
     /// `clock` is read when the claim is executed (it may have been parked for hours): it becomes `started_at_ms`.
-    pub async fn claim(
-        &self,
-        limit: usize,
-        clock: &std::sync::Arc<dyn levqor_core::clock::Clock>,
-    ) -> Result<Vec<ClaimedJob>> {
-        unimplemented!()
+    pub async fn claim(&self, limit: usize, clock: &Arc<dyn Clock>) -> Result<Vec<ClaimedJob>> {
+        on!(self, engine => engine.claim(limit, clock))
     }
 
     /// **Commits 3 and 4.** Records attempts and what becomes of the job, if it is still ours.
     pub async fn record(&self, record: Record) -> Result<Fenced> {
-        unimplemented!()
+        on!(self, engine => engine.record(record))
     }
 
     /// Takes up to `limit` due callbacks, oldest due first, passing over receivers in `busy_hosts`. Returns at once.
@@ -104,7 +149,7 @@ impl Store {
         busy_hosts: &[String],
         now_ms: i64,
     ) -> Result<Vec<ClaimedCallback>> {
-        unimplemented!()
+        on!(self, engine => engine.claim_callbacks(limit, busy_hosts, now_ms))
     }
 
     /// **Commit 5.** Records a try and what follows from it, if the lease is still ours.
@@ -114,19 +159,19 @@ impl Store {
         tried: CallbackTry,
         end: CallbackEnd,
     ) -> Result<Fenced> {
-        unimplemented!()
+        on!(self, engine => engine.record_callback(claimed, tried, end))
     }
 
     // ---- wake-ups: hints, never the truth ------------------------------------------------------------------------
 
     /// Resolves when a callback may have become due, here or on another node, since the last call.
     pub async fn callback_wake(&self) {
-        unimplemented!()
+        self.wake.callback_due().await;
     }
 
     /// A stream of hints, here and from other nodes: jobs that ended or were cancelled, workflows that changed.
     pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
-        unimplemented!()
+        self.wake.subscribe()
     }
 
     // ---- the life of jobs, cold ----------------------------------------------------------------------------------
@@ -134,31 +179,58 @@ impl Store {
     /// Ends a live job, whatever it is doing: its claim is fenced off, its callback becomes due (composed by
     /// `levqor_core::callback::compose`), all in one commit. `NotFound` for an unknown id.
     pub async fn end_job(&self, id: JobId, end: End, now_ms: i64) -> Result<Ended> {
-        unimplemented!()
+        let end = Arc::new(end);
+        self.write(move |tx| {
+            let end = end.clone();
+            Box::pin(async move { job::end::end_job(tx, id, &end, now_ms).await })
+        })
+        .await
     }
 
     /// Puts a failed, cancelled or expired job back in the queue; its failed steps read `retried`. `Conflict` for any
     /// other state. Its claim numbers go on growing.
     pub async fn retry_job(&self, id: JobId, now_ms: i64) -> Result<()> {
-        unimplemented!()
+        self.write(move |tx| Box::pin(job::retry::retry_job(tx, id, now_ms))).await
     }
 
     /// Makes the job's newest callback due at once, with a fresh schedule, and returns its id. `Conflict` when the job
     /// has none (no URL, or not ended).
     pub async fn redeliver(&self, id: JobId, now_ms: i64) -> Result<String> {
-        unimplemented!()
+        self.write(move |tx| Box::pin(callback::redeliver(tx, id, now_ms))).await
+    }
+
+    /// What an intake under this key would meet, without storing anything; `None` for a key that is not in use.
+    pub async fn find_intake(
+        &self,
+        caller: &str,
+        idempotency: &Idempotency,
+        now_ms: i64,
+    ) -> Result<Option<Intake>> {
+        let caller = caller.to_owned();
+        let idempotency = idempotency.clone();
+        self.read(move |tx| {
+            let caller = caller.clone();
+            let idempotency = idempotency.clone();
+            Box::pin(async move { job::intake::find(tx, &caller, &idempotency, now_ms).await })
+        })
+        .await
     }
 
     pub async fn find_status(&self, id: JobId) -> Result<Option<StatusRow>> {
-        unimplemented!()
+        self.read(move |tx| Box::pin(job::find::status(tx, id))).await
     }
 
     pub async fn find_job(&self, id: JobId) -> Result<Option<JobRow>> {
-        unimplemented!()
+        self.read(move |tx| Box::pin(job::find::job(tx, id))).await
     }
 
     pub async fn list_jobs(&self, filter: &JobFilter) -> Result<JobPage> {
-        unimplemented!()
+        let filter = filter.clone();
+        self.read(move |tx| {
+            let filter = filter.clone();
+            Box::pin(async move { job::list::jobs(tx, &filter).await })
+        })
+        .await
     }
 
     // ---- upkeep: each is one turn of a loop, bounded in size -----------------------------------------------------
@@ -166,28 +238,39 @@ impl Store {
     /// Moves scheduled and waiting jobs that are due to the queue, oldest due first, at most `limit`. Returns how many,
     /// and when the next one is due.
     pub async fn move_due(&self, now_ms: i64, limit: usize) -> Result<(usize, Option<i64>)> {
-        unimplemented!()
+        // Looked at first: an idle server writes nothing.
+        match self.read(|tx| Box::pin(upkeep::next_due(tx))).await? {
+            Some(next_ms) if next_ms <= now_ms => {
+                self.write(move |tx| Box::pin(upkeep::move_due(tx, now_ms, limit))).await
+            }
+            next_ms => Ok((0, next_ms)),
+        }
     }
 
     /// Moves jobs whose workflow has a definition by now to the queue, at most `limit`.
     pub async fn move_defined(&self, limit: usize) -> Result<usize> {
-        unimplemented!()
+        self.write(move |tx| Box::pin(upkeep::move_defined(tx, limit))).await
     }
 
     /// Says that this node lives (PostgreSQL: database clock; no-op on SQLite), and marks the minute as up.
     pub async fn beat(&self, now_ms: i64) -> Result<()> {
-        unimplemented!()
+        on!(self, engine => engine.beat(now_ms))
     }
 
     /// Hands back jobs of nodes that died: on PostgreSQL those without a beat for [`LEASE_MS`], on SQLite all that are
     /// running under another node id. Counts a death for each. At most `limit`; returns how many.
     pub async fn rescue(&self, limit: usize) -> Result<usize> {
-        unimplemented!()
+        on!(self, engine => engine.rescue(limit))
     }
 
     /// The running jobs of this node with their claim numbers: what is not among them has been taken away.
     pub async fn list_mine(&self) -> Result<Vec<(JobId, i64)>> {
-        unimplemented!()
+        let node = self.node.clone();
+        self.read(move |tx| {
+            let node = node.clone();
+            Box::pin(async move { upkeep::list_mine(tx, &node).await })
+        })
+        .await
     }
 
     /// Deletes one small batch of what retention no longer keeps: jobs finished before `finished_before_ms` (and, with
@@ -198,7 +281,26 @@ impl Store {
         keep_newest: Option<i64>,
         now_ms: i64,
     ) -> Result<usize> {
-        unimplemented!()
+        self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
+        let after = self.prune_after().clone();
+        let found = self
+            .read(move |tx| {
+                let after = after.clone();
+                Box::pin(async move { job::prune::find(tx, &after, finished_before_ms, keep_newest).await })
+            })
+            .await?;
+        let deleted = match found.piece {
+            None => 0,
+            Some(piece) => {
+                self.write(move |tx| {
+                    let piece = piece.clone();
+                    Box::pin(async move { job::prune::delete(tx, &piece).await })
+                })
+                .await?
+            }
+        };
+        *self.prune_after() = found.next_after;
+        Ok(deleted)
     }
 
     // ---- workflows -----------------------------------------------------------------------------------------------
@@ -212,47 +314,115 @@ impl Store {
         origin: &str,
         now_ms: i64,
     ) -> Result<(WorkflowRow, bool)> {
-        unimplemented!()
+        let (name, source, origin) =
+            (Arc::<str>::from(name), Arc::<str>::from(source), Arc::<str>::from(origin));
+        let (name_read, source_read, origin_read) = (name.clone(), source.clone(), origin.clone());
+        // Looked at first: a start with the files of yesterday needs no write.
+        let unchanged = self
+            .read(move |tx| {
+                let (name, source, origin) = (name_read.clone(), source_read.clone(), origin_read.clone());
+                Box::pin(async move { workflow::unchanged(tx, &name, &source, &origin).await })
+            })
+            .await?;
+        if let Some(row) = unchanged {
+            return Ok((row, false));
+        }
+        self.write(move |tx| {
+            let (name, source, origin) = (name.clone(), source.clone(), origin.clone());
+            Box::pin(async move { workflow::put(tx, &name, &source, &origin, now_ms).await })
+        })
+        .await
     }
 
     /// Marks the name as deleted; versions stay for the jobs that run on them.
     pub async fn delete_workflow(&self, name: &str, now_ms: i64) -> Result<()> {
-        unimplemented!()
+        let name = name.to_owned();
+        self.write(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { workflow::delete(tx, &name, now_ms).await })
+        })
+        .await
     }
 
     /// One version; `None` as version: the current one (not if deleted).
     pub async fn find_workflow(&self, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
-        unimplemented!()
+        let name = name.to_owned();
+        self.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { workflow::find(tx, &name, version).await })
+        })
+        .await
     }
 
     /// All names, sorted, deleted ones included.
     pub async fn list_workflows(&self) -> Result<Vec<WorkflowHead>> {
-        unimplemented!()
+        self.read(move |tx| Box::pin(workflow::list(tx))).await
     }
 
     // ---- the rest ------------------------------------------------------------------------------------------------
 
     /// A small value kept by the installation (the callback secret made at first start).
     pub async fn find_setting(&self, name: &str) -> Result<Option<String>> {
-        unimplemented!()
+        let name = name.to_owned();
+        self.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { settings::find(tx, &name).await })
+        })
+        .await
     }
 
     /// Stores `value` unless there is one; returns the one in force. Two nodes at their first start agree.
     pub async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String> {
-        unimplemented!()
+        if let Some(present) = self.find_setting(name).await? {
+            return Ok(present);
+        }
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.write(move |tx| {
+            let (name, value) = (name.clone(), value.clone());
+            Box::pin(async move { settings::or_insert(tx, &name, &value).await })
+        })
+        .await
     }
 
     pub async fn figures(&self, day_start_ms: i64, now_ms: i64) -> Result<Figures> {
-        unimplemented!()
+        self.read(move |tx| Box::pin(figures::figures(tx, day_start_ms, now_ms))).await
     }
 
     pub async fn live_counts(&self) -> Result<LiveCounts> {
-        unimplemented!()
+        self.read(move |tx| Box::pin(figures::live_counts(tx))).await
     }
 
     /// A trivial read, for /health.
     pub async fn ping(&self) -> Result<()> {
-        unimplemented!()
+        self.read(|tx| {
+            Box::pin(async move {
+                // Touches a table, so that an unreadable file or a schema that went away is noticed.
+                tx.query("select name from settings limit 1", &[]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Runs a verb in a transaction. It may run more than once; only its last run counts.
+    async fn write<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        on!(self, engine => engine.write(verb))
+    }
+
+    async fn read<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        on!(self, engine => engine.read(verb))
+    }
+
+    fn prune_after(&self) -> std::sync::MutexGuard<'_, String> {
+        self.prune_after.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -110,7 +110,7 @@ create index idempotency_keys_age on idempotency_keys (created_at_ms);
 create table workflows (
     name text not null primary key,
     version integer not null,
-    deleted integer not null,
+    deleted boolean not null,
     updated_at_ms integer not null
 ) without rowid;
 

@@ -34,8 +34,9 @@ enum Mode {
 
 pub(super) fn parse(url: &str) -> Result<Target> {
     let (rest, mode, roots) = split(url)?;
-    let mut config: tokio_postgres::Config =
-        rest.parse().map_err(|error| bad(&format!("it does not read as postgres://user:password@host:port/name ({})", hint(&error))))?;
+    let mut config: tokio_postgres::Config = rest.parse().map_err(|error| {
+        bad(&format!("it does not read as postgres://user:password@host:port/name ({})", hint(&error)))
+    })?;
     if config.get_hosts().is_empty() {
         return Err(bad("it names no host"));
     }
@@ -49,7 +50,10 @@ pub(super) fn parse(url: &str) -> Result<Target> {
     }
     // A server that is gone without a word (power, a cut cable) is noticed within half a minute.
     config.connect_timeout(Duration::from_secs(4));
-    config.keepalives_idle(Duration::from_secs(10)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+    config
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3);
     config.tcp_user_timeout(Duration::from_secs(20));
     Ok(Target { config, tls: connector(mode, roots.as_deref())? })
 }
@@ -106,7 +110,8 @@ fn connector(mode: Mode, roots: Option<&str>) -> Result<MakeRustlsConnect> {
         rustls::crypto::ring::default_provider().install_default().ok();
         return Ok(MakeRustlsConnect::with_webpki_roots());
     };
-    let unreadable = |why: &dyn std::fmt::Display| bad(&format!("sslrootcert {path:?} cannot be read: {why}"));
+    let unreadable =
+        |why: &dyn std::fmt::Display| bad(&format!("sslrootcert {path:?} cannot be read: {why}"));
     let mut store = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
         store.add(certificate.map_err(|error| unreadable(&error))?).map_err(|error| unreadable(&error))?;
@@ -118,7 +123,7 @@ fn connector(mode: Mode, roots: Option<&str>) -> Result<MakeRustlsConnect> {
 }
 
 fn bad(why: &str) -> Error {
-    Error::Conflict { what: format!("the URL of the PostgreSQL database cannot be used: {why}") }
+    Error::Refused { what: format!("the URL of the PostgreSQL database cannot be used: {why}") }
 }
 
 /// The driver's own words may repeat pieces of the URL, so only the name of an option is taken from them.
@@ -150,12 +155,17 @@ mod tests {
 
     #[test]
     fn every_sslmode_has_one_meaning() {
-        for (word, mode) in [("disable", SslMode::Disable), ("prefer", SslMode::Prefer), ("require", SslMode::Require)] {
+        for (word, mode) in
+            [("disable", SslMode::Disable), ("prefer", SslMode::Prefer), ("require", SslMode::Require)]
+        {
             let target = parse(&format!("postgresql://me@db/levqor?sslmode={word}")).unwrap();
             assert_eq!(target.config.get_ssl_mode(), mode, "{word}");
         }
         assert_eq!(parse("postgres://db").unwrap().config.get_ssl_mode(), SslMode::Prefer);
-        assert_eq!(parse("postgres://db?sslmode=verify-full").unwrap().config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(
+            parse("postgres://db?sslmode=verify-full").unwrap().config.get_ssl_mode(),
+            SslMode::Require
+        );
     }
 
     #[test]
@@ -171,7 +181,7 @@ mod tests {
             "hunter2",
             "",
         ] {
-            let Err(Error::Conflict { what }) = parse(url) else { panic!("{url} was taken") };
+            let Err(Error::Refused { what }) = parse(url) else { panic!("{url} was taken") };
             assert!(!what.contains("hunter2") && !what.contains("ter2"), "{what}");
             assert!(what.starts_with("the URL of the PostgreSQL database cannot be used: "), "{what}");
         }

@@ -1,0 +1,98 @@
+//! The pool: a few connections for everything that is not hot, opened when needed and closed when idle.
+
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
+use futures_util::future::BoxFuture;
+
+use super::connect::{CONNECT_LIMIT, Connector, SESSION};
+use super::news::News;
+use crate::tx::{Conn, Tx};
+use crate::{Error, Result};
+
+/// Cold verbs at the same time; more wait.
+const CONNECTIONS: usize = 4;
+/// A transaction that lost against another one is run again so often.
+const TRIES: usize = 5;
+/// A server process costs the database several megabytes: unused ones go.
+const IDLE_KEPT: Duration = Duration::from_secs(60);
+
+pub(super) struct Cold {
+    pool: Pool,
+}
+
+impl Cold {
+    pub fn new(connector: &Connector) -> Result<Self> {
+        let target = connector.target();
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let limits =
+            Timeouts { wait: Some(CONNECT_LIMIT), create: Some(CONNECT_LIMIT), recycle: Some(CONNECT_LIMIT) };
+        let settings = Hook::async_fn(|client: &mut deadpool_postgres::ClientWrapper, _| {
+            Box::pin(async move { client.batch_execute(SESSION).await.map_err(HookError::Backend) })
+        });
+        let pool = Pool::builder(Manager::from_config(target.config, target.tls, config))
+            .max_size(CONNECTIONS)
+            .timeouts(limits)
+            .runtime(Runtime::Tokio1)
+            .post_create(settings)
+            .build()
+            .map_err(|error| Error::Bug(error.into()))?;
+        Ok(Cold { pool })
+    }
+
+    async fn client(&self) -> Result<Object> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// Runs a verb in a transaction and tells its effects after the commit. The verb may run more than once; only its
+    /// last run counts.
+    pub async fn write<T, F>(&self, news: &News, verb: F) -> Result<T>
+    where
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
+    {
+        let mut tries = 1;
+        loop {
+            match self.write_once(news, &verb).await {
+                Err(error) if error.wants_retry() && tries < TRIES => tries += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn write_once<T, F>(&self, news: &News, verb: &F) -> Result<T>
+    where
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
+    {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await?;
+        let mut tx = Tx::new(Conn::Postgres(&transaction));
+        // On an error the transaction is dropped, which rolls it back.
+        let output = verb(&mut tx).await?;
+        let effects = std::mem::take(&mut tx.effects);
+        drop(tx);
+        transaction.commit().await?;
+        news.tell(&effects);
+        Ok(output)
+    }
+
+    /// Runs a reading verb, each statement on its own snapshot.
+    pub async fn read<T, F>(&self, verb: F) -> Result<T>
+    where
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
+    {
+        let client = self.client().await?;
+        let mut tx = Tx::new(Conn::PostgresRead(&client));
+        verb(&mut tx).await
+    }
+
+    /// Closes connections that were not used for a while.
+    pub fn trim(&self) {
+        self.pool.retain(|_, metrics| metrics.last_used() < IDLE_KEPT);
+    }
+
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}

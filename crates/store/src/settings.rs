@@ -1,0 +1,19 @@
+//! Small values that the installation keeps.
+
+use crate::tx::Tx;
+use crate::{Error, Result};
+
+pub(crate) async fn find(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
+    let row = tx.query_opt("select value from settings where name = $1", &[name.into()]).await?;
+    row.map(|row| row.text(0)).transpose()
+}
+
+/// The first one wins: nodes that start at the same time agree.
+pub(crate) async fn or_insert(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<String> {
+    tx.execute(
+        "insert into settings (name, value) values ($1, $2) on conflict (name) do nothing",
+        &[name.into(), value.into()],
+    )
+    .await?;
+    find(tx, name).await?.ok_or_else(|| Error::bug("a setting vanished"))
+}

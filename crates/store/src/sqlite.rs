@@ -1,0 +1,178 @@
+//! The embedded engine: one file, one process, one writer.
+//!
+//! All writes go to a single thread that puts what waits into one transaction and commits it once; a small pool of
+//! read-only connections serves reads; checkpoints are made by a third party. This file is the door to the three.
+
+mod alone;
+mod callback;
+mod checkpoint;
+mod claim;
+mod file;
+mod intake;
+mod op;
+mod readers;
+mod record;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use futures_util::future::BoxFuture;
+use levqor_core::clock::Clock;
+use levqor_core::job::{ClaimedJob, Fenced, Intake, NewJob, Record};
+use tokio::sync::oneshot;
+
+use crate::tx::Tx;
+use crate::wake::Wake;
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, Result};
+use op::{Ask, Closing, Cold, ColdAsk, Op};
+use readers::Readers;
+
+pub(crate) struct Sqlite {
+    node: String,
+    inbox: mpsc::Sender<Op>,
+    readers: Readers,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sqlite {
+    /// Opens or creates the file, migrates it and starts the threads.
+    pub(crate) async fn open(path: &Path, node: &str, wake: Arc<Wake>) -> Result<Sqlite> {
+        let (path, node) = (path.to_owned(), node.to_owned());
+        // A migration may take as long as it takes: not on a thread that serves requests.
+        tokio::task::spawn_blocking(move || Sqlite::start(&path, node, wake))
+            .await
+            .map_err(|error| Error::Bug(error.into()))?
+    }
+
+    fn start(path: &Path, node: String, wake: Arc<Wake>) -> Result<Sqlite> {
+        let file = file::open(path)?;
+        let readers = Readers::start(&file.path)?;
+        let (inbox, outbox) = mpsc::channel();
+        let thread = writer::start(file, outbox, inbox.clone(), node.clone(), wake)?;
+        Ok(Sqlite { node, inbox, readers, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(crate) async fn pending_migrations(path: &Path) -> Result<Vec<String>> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || file::pending_migrations(&path))
+            .await
+            .map_err(|error| Error::Bug(error.into()))?
+    }
+
+    pub(crate) async fn close(&self) {
+        self.readers.stop();
+        let (reply, closed) = oneshot::channel();
+        // An error says that it is closed already.
+        if self.inbox.send(Op::Close(Closing::Tidy(reply))).is_ok() {
+            closed.await.ok();
+        }
+    }
+
+    async fn ask<I, O>(&self, input: I, op: impl FnOnce(Ask<I, O>) -> Op) -> Result<O> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(op(Ask::new(input, reply))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    pub(crate) async fn intake(&self, job: NewJob) -> Result<Intake> {
+        self.ask(job, Op::Intake).await
+    }
+
+    pub(crate) async fn intake_many(&self, jobs: Vec<NewJob>) -> Result<Vec<Intake>> {
+        self.ask(jobs, Op::IntakeMany).await
+    }
+
+    pub(crate) async fn claim(&self, limit: usize, clock: &Arc<dyn Clock>) -> Result<Vec<ClaimedJob>> {
+        let (reply, answer) = oneshot::channel();
+        let ask = claim::ClaimAsk { limit, clock: clock.clone(), reply };
+        self.inbox.send(Op::Claim(ask)).map_err(|_| closed())?;
+        // If this future is dropped before the next line, the dropped answer hands its jobs back.
+        Ok(answer.await.map_err(|_| closed())??.take())
+    }
+
+    pub(crate) async fn record(&self, record: Record) -> Result<Fenced> {
+        self.ask(record, Op::Record).await
+    }
+
+    pub(crate) async fn claim_callbacks(
+        &self,
+        limit: usize,
+        busy_hosts: &[String],
+        now_ms: i64,
+    ) -> Result<Vec<ClaimedCallback>> {
+        let wanted = callback::Wanted { limit, busy_hosts: busy_hosts.iter().cloned().collect(), now_ms };
+        self.ask(wanted, Op::ClaimCallbacks).await
+    }
+
+    pub(crate) async fn record_callback(
+        &self,
+        claimed: &ClaimedCallback,
+        tried: CallbackTry,
+        end: CallbackEnd,
+    ) -> Result<Fenced> {
+        let outcome = callback::Outcome {
+            id: claimed.callback.id.clone(),
+            attempt: claimed.attempt,
+            round: claimed.round,
+            tried,
+            end,
+        };
+        self.ask(outcome, Op::RecordCallback).await
+    }
+
+    /// Marks the minute as up.
+    pub(crate) async fn beat(&self, now_ms: i64) -> Result<()> {
+        self.write(move |tx| Box::pin(alone::beat(tx, now_ms))).await
+    }
+
+    /// Hands back jobs that are running under another node's id: that process is gone.
+    pub(crate) async fn rescue(&self, limit: usize) -> Result<usize> {
+        let node = self.node.clone();
+        self.write(move |tx| {
+            let node = node.clone();
+            Box::pin(async move { alone::rescue(tx, &node, limit).await })
+        })
+        .await
+    }
+
+    /// Runs a cold verb in the writer. It may run more than once; only its last run counts.
+    pub(crate) async fn write<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Op::Cold(Box::new(ColdAsk::new(verb, reply)))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Runs a reading verb on one snapshot.
+    pub(crate) async fn read<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let ask: Box<dyn Cold> = Box::new(ColdAsk::new(verb, reply));
+        self.readers.send(ask).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Sqlite {
+    /// Without [`Sqlite::close`]: what was accepted is still committed, and the file is free when this returns.
+    fn drop(&mut self) {
+        self.readers.stop();
+        self.inbox.send(Op::Close(Closing::Quick)).ok();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.join().ok();
+        }
+    }
+}
+
+fn closed() -> Error {
+    Error::away("the store is closed")
+}

@@ -1,0 +1,157 @@
+//! The data file: where it is, that it is ours alone, how each connection to it is set up.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use futures_util::FutureExt;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::tx::{Conn, Tx};
+use crate::{Error, Result, migrate};
+
+/// A file that this process alone writes, migrated.
+pub(super) struct DataFile {
+    pub path: PathBuf,
+    pub conn: Connection,
+    /// Held as long as the file is ours; the system lets go of it when the process dies.
+    pub lock: File,
+}
+
+/// Distinct statements on the writer; a statement that falls out is prepared again, which costs tens of microseconds.
+const STATEMENTS_KEPT: usize = 96;
+/// The WAL file is cut to this when it starts again from its beginning.
+const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+pub(super) fn open(path: &Path) -> Result<DataFile> {
+    let path = resolve(path)?;
+    let lock = lock(&path)?;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(&path, flags).map_err(|error| cannot(&path, error))?;
+    prepare(&path, &conn).map_err(|error| cannot(&path, error))?;
+    if conn.is_readonly("main").map_err(|error| cannot(&path, error))? {
+        return Err(refused(&path, "it cannot be written; check its permissions"));
+    }
+    let conn = migrate(conn)?;
+    Ok(DataFile { path, conn, lock })
+}
+
+/// Names of what [`open`] would migrate. Takes no lock: it may be asked while a server runs.
+pub(super) fn pending_migrations(path: &Path) -> Result<Vec<String>> {
+    if !path.exists() {
+        return Ok(migrate::names());
+    }
+    let conn = open_to_read(path)?;
+    let conn = Mutex::new(conn);
+    let mut tx = Tx::new(Conn::Sqlite(&conn));
+    Ok(at_once(migrate::pending(&mut tx))?.iter().map(|migration| migration.name.to_owned()).collect())
+}
+
+/// A connection that never writes, with a small cache.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| cannot(path, error))?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.execute_batch("pragma cache_size = -2000; pragma mmap_size = 0; pragma temp_store = memory")
+        .map_err(|error| cannot(path, error))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(conn)
+}
+
+/// The file's own path, whatever links lead to it, so that the lock stands beside the data.
+fn resolve(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().filter(|_| !path.as_os_str().to_string_lossy().ends_with('/'));
+    let Some(name) = name.filter(|name| !name.to_string_lossy().starts_with(':')) else {
+        return Err(refused(path, "it is not the path of a file"));
+    };
+    if path.is_dir() {
+        return Err(refused(path, "it is a folder"));
+    }
+    if path.exists() {
+        return path.canonicalize().map_err(|error| refused(path, &error.to_string()));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| folder.canonicalize())
+        .map(|folder| folder.join(name))
+        .map_err(|error| refused(path, &format!("its folder cannot be made: {error}")))
+}
+
+/// Refuses a second process. The lock is advisory and beside the file: other programs may read the live file.
+fn lock(path: &Path) -> Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|error| {
+            refused(path, &format!("its lock file {} cannot be opened: {error}", beside.to_string_lossy()))
+        })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(refused(path, "another Levqor process is using it; one process owns the file"))
+        }
+        Err(TryLockError::Error(error)) => Err(refused(path, &format!("it cannot be locked: {error}"))),
+    }
+}
+
+fn prepare(path: &Path, conn: &Connection) -> rusqlite::Result<()> {
+    // Another program may hold the file for a moment; longer, and callers are told to come back.
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    let pages: i64 = conn.query_row("pragma page_count", [], |row| row.get(0))?;
+    if pages == 0 {
+        tracing::info!(path = %path.display(), "a new data file");
+        // Only possible before the first page is written. Pages that retention frees can then be given back bit by bit.
+        conn.execute_batch("pragma auto_vacuum = incremental")?;
+    }
+    conn.query_row("pragma journal_mode = wal", [], |row| row.get::<_, String>(0))?;
+    conn.execute_batch(&format!(
+        "pragma synchronous = full; pragma wal_autocheckpoint = 0; pragma journal_size_limit = {WAL_KEPT_BYTES}; \
+         pragma cache_size = -8000; pragma mmap_size = 0; pragma temp_store = memory"
+    ))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(())
+}
+
+/// Brings the schema up to date. Writes nothing when it is: a start must do on a full disk.
+fn migrate(conn: Connection) -> Result<Connection> {
+    let conn = Mutex::new(conn);
+    let mut tx = Tx::new(Conn::Sqlite(&conn));
+    if !at_once(migrate::pending(&mut tx))?.is_empty() {
+        at_once(tx.script("begin immediate"))?;
+        match at_once(migrate::run(&mut tx)) {
+            Ok(()) => at_once(tx.script("commit"))?,
+            Err(error) => {
+                at_once(tx.script("rollback")).ok();
+                return Err(error);
+            }
+        }
+    }
+    Ok(conn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+fn at_once<T>(verb: impl Future<Output = Result<T>>) -> Result<T> {
+    verb.now_or_never().unwrap_or_else(|| Err(Error::bug("a verb waited for something on SQLite")))
+}
+
+fn cannot(path: &Path, error: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => refused(path, "it is not a SQLite database"),
+        Some(ErrorCode::DatabaseCorrupt) => refused(path, "it is damaged; restore it from a backup"),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            refused(path, "it cannot be written; check the permissions of the file and its folder")
+        }
+        Some(ErrorCode::CannotOpen) => {
+            refused(path, "it cannot be opened; check the permissions of the file and its folder")
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            refused(path, "another program has locked it")
+        }
+        _ => error.into(),
+    }
+}
+
+fn refused(path: &Path, why: &str) -> Error {
+    Error::Refused { what: format!("the database file {} cannot be used: {why}", path.display()) }
+}

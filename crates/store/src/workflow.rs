@@ -1,0 +1,133 @@
+//! Workflow definitions by name and version. Versions are immutable; a deleted name keeps them for the jobs that run.
+
+use crate::tx::{Row, Tx};
+use crate::{Error, Hint, Result, WorkflowHead, WorkflowRow};
+
+macro_rules! version_columns {
+    () => {
+        "v.name, v.version, v.source, v.origin, v.created_at_ms"
+    };
+}
+
+const CURRENT: &str = concat!(
+    "select ",
+    version_columns!(),
+    " from workflows w join workflow_versions v on v.name = w.name and v.version = w.version \
+     where w.name = $1 and w.deleted = false"
+);
+
+const VERSION: &str =
+    concat!("select ", version_columns!(), " from workflow_versions v where v.name = $1 and v.version = $2");
+
+const NEWEST_FROM: &str = "select source from workflow_versions where name = $1 and origin = $2 \
+    order by version desc limit 1";
+
+/// Writing the row, if only its own name over itself, makes a second writer of this name wait.
+const HOLD: &str = "insert into workflows (name, version, deleted, updated_at_ms) values ($1, 0, true, $2) \
+    on conflict (name) do update set name = excluded.name returning version";
+
+/// The row in force if `source` brings nothing new.
+///
+/// A file that is as it was when it last made a version says nothing, even when the API has put another version since: a
+/// restart must not undo that. A call of the API means what it says and is compared with what is in force.
+pub(crate) async fn unchanged(
+    tx: &mut Tx<'_>,
+    name: &str,
+    source: &str,
+    origin: &str,
+) -> Result<Option<WorkflowRow>> {
+    let Some(current) = find(tx, name, None).await? else { return Ok(None) };
+    let same = if current.origin == origin {
+        current.source == source
+    } else if origin.starts_with("file:") {
+        let newest = tx.query_opt(NEWEST_FROM, &[name.into(), origin.into()]).await?;
+        newest.map(|row| row.text(0)).transpose()?.is_some_and(|newest| newest == source)
+    } else {
+        false
+    };
+    Ok(same.then_some(current))
+}
+
+pub(crate) async fn put(
+    tx: &mut Tx<'_>,
+    name: &str,
+    source: &str,
+    origin: &str,
+    now_ms: i64,
+) -> Result<(WorkflowRow, bool)> {
+    let held = tx.query_opt(HOLD, &[name.into(), now_ms.into()]).await?;
+    let newest = held.ok_or_else(|| Error::bug("a workflow's row was not written"))?.int(0)?;
+    if let Some(current) = unchanged(tx, name, source, origin).await? {
+        return Ok((current, false));
+    }
+    let version = newest + 1;
+    tx.execute(
+        "insert into workflow_versions (name, version, origin, created_at_ms, source) values ($1, $2, $3, $4, $5)",
+        &[name.into(), version.into(), origin.into(), now_ms.into(), source.into()],
+    )
+    .await?;
+    tx.execute(
+        "update workflows set version = $2, deleted = false, updated_at_ms = $3 where name = $1",
+        &[name.into(), version.into(), now_ms.into()],
+    )
+    .await?;
+    tx.effects.hints.push(Hint::WorkflowsChanged);
+    let row = WorkflowRow {
+        name: name.to_owned(),
+        version,
+        source: source.to_owned(),
+        origin: origin.to_owned(),
+        created_at_ms: now_ms,
+    };
+    Ok((row, true))
+}
+
+pub(crate) async fn delete(tx: &mut Tx<'_>, name: &str, now_ms: i64) -> Result<()> {
+    let changed = tx
+        .execute(
+            "update workflows set deleted = true, updated_at_ms = $2 where name = $1 and deleted = false",
+            &[name.into(), now_ms.into()],
+        )
+        .await?;
+    if changed == 0 {
+        return Err(Error::NotFound { what: "workflow" });
+    }
+    tx.effects.hints.push(Hint::WorkflowsChanged);
+    Ok(())
+}
+
+pub(crate) async fn find(tx: &mut Tx<'_>, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
+    let row = match version {
+        None => tx.query_opt(CURRENT, &[name.into()]).await?,
+        Some(version) => tx.query_opt(VERSION, &[name.into(), version.into()]).await?,
+    };
+    row.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn list(tx: &mut Tx<'_>) -> Result<Vec<WorkflowHead>> {
+    let rows = tx.query("select name, version, deleted, updated_at_ms from workflows", &[]).await?;
+    let mut heads = rows
+        .iter()
+        .map(|row| {
+            Ok(WorkflowHead {
+                name: row.text(0)?,
+                version: row.int(1)?,
+                deleted: row.bool(2)?,
+                updated_at_ms: row.int(3)?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // Sorted here: the engines' collations differ.
+    heads.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    Ok(heads)
+}
+
+fn read(row: &Row) -> Result<WorkflowRow> {
+    Ok(WorkflowRow {
+        name: row.text(0)?,
+        version: row.int(1)?,
+        source: row.text(2)?,
+        origin: row.text(3)?,
+        created_at_ms: row.int(4)?,
+    })
+}
