@@ -1,1 +1,131 @@
-//! engine
+//! A job's life: intake, claim, run, finish, callback, rescue. All loops of Levqor live here.
+//!
+//! Invariant: this crate knows nothing of HTTP servers, HTML, environment variables or a vendor by name. Each loop exposes
+//! one turn of itself, which tests call; production loops over it.
+//!
+//! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, record) → `steps/` → `callback.rs`;
+//! `upkeep.rs` repairs what a crash between any two of them left.
+
+mod callback;
+mod claim;
+mod definitions;
+mod figures;
+mod hints;
+mod intake;
+mod jobs;
+mod run;
+mod settings;
+mod steps;
+mod upkeep;
+
+use std::sync::Arc;
+
+use levqor_core::clock::Clock;
+use levqor_store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use claim::Running;
+pub use definitions::{DefinitionError, Stored};
+pub use figures::Counters;
+pub use intake::{Accepted, IntakeError, Preview};
+pub use jobs::{Completed, JobView, StepView};
+pub use settings::{Secrets, Settings};
+
+/// Everything the parts of the engine share.
+pub(crate) struct Shared {
+    pub store: Arc<Store>,
+    pub clock: Arc<dyn Clock>,
+    pub settings: Settings,
+    pub client: levqor_connectors::net::Client,
+    pub definitions: definitions::Definitions,
+    pub running: claim::Running,
+    pub watchers: hints::Watchers,
+    pub due: upkeep::Due,
+    pub liveness: upkeep::Liveness,
+    pub counters: Arc<Counters>,
+    /// Cancelled when no new work may start.
+    pub stopping: CancellationToken,
+    /// Cancelled when running steps must be given up.
+    pub giving_up: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+/// The one door to a job's life, for the API, the command line and schedules alike. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Loads what is current and starts all loops. A start needs no write: a full disk or a database that is away delays
+    /// work, not the start.
+    pub async fn start(
+        store: Arc<Store>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> levqor_store::Result<Engine> {
+        let engine = Engine::without_loops(store, settings, clock).await?;
+        let shared = &engine.shared;
+        shared.tasks.spawn(claim::claim_loop(shared.clone()));
+        shared.tasks.spawn(callback::callback_loop(shared.clone()));
+        shared.tasks.spawn(hints::hint_loop(shared.clone()));
+        upkeep::spawn_loops(shared);
+        Ok(engine)
+    }
+
+    /// The engine with nothing running by itself: tests and tools turn its loops by hand.
+    pub async fn without_loops(
+        store: Arc<Store>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> levqor_store::Result<Engine> {
+        let client =
+            levqor_connectors::net::Client::new(settings.outbound.clone(), settings.user_agent.clone());
+        let shared = Shared {
+            definitions: definitions::Definitions::default(),
+            running: claim::Running::default(),
+            watchers: hints::Watchers::default(),
+            due: upkeep::Due::default(),
+            liveness: upkeep::Liveness::default(),
+            counters: Arc::new(Counters::default()),
+            stopping: CancellationToken::new(),
+            giving_up: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            store,
+            clock,
+            settings,
+            client,
+        };
+        shared.definitions.refresh(&shared.store).await?;
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// Graceful stop: no new work; running steps get the grace of the settings; the rest is handed back without counting
+    /// a death. The store stays open.
+    pub async fn stop(&self) {
+        let shared = &self.shared;
+        shared.stopping.cancel();
+        shared.tasks.close();
+        let grace = std::time::Duration::from_millis(shared.settings.shutdown_grace_ms as u64);
+        if tokio::time::timeout(grace, shared.tasks.wait()).await.is_err() {
+            shared.giving_up.cancel();
+            // What is left now only records its hand-back; the store bounds how long that takes.
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), shared.tasks.wait()).await;
+        }
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// Live figures of this process, for /metrics.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    /// Claimed and unfinished jobs of this node.
+    pub fn running_jobs(&self) -> usize {
+        self.shared.running.len()
+    }
+}

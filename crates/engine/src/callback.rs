@@ -1,0 +1,223 @@
+//! Posts due callbacks: signed, recorded, tried again by the published schedule.
+//!
+//! A receiver is known by `host:port`. Each has a small number of deliveries under way, which grows while it answers well
+//! and shrinks to one when it does not, so that a dead receiver occupies next to nothing and never holds up another.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use levqor_connectors::net::{self, Request, Timeouts};
+use levqor_core::callback::{self, Verdict};
+use levqor_core::signature;
+use levqor_store::{CallbackEnd, CallbackTry, ClaimedCallback};
+use tokio::sync::Notify;
+
+use crate::figures::Counters;
+use crate::{Shared, claim};
+
+/// How long a receiver has, in all.
+const RECEIVER_MS: u64 = 15_000;
+/// Claimed at once, so also the most that one new receiver can occupy before it is known.
+const CLAIM_AT_ONCE: usize = 16;
+/// Answers are read to this size and thrown away.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// A look at the store when no wake-up came.
+const POLL: Duration = Duration::from_secs(1);
+/// Receivers remembered; beyond that the idle ones are forgotten.
+const MAX_HOSTS: usize = 10_000;
+
+/// What is known of a receiver.
+struct Host {
+    under_way: usize,
+    cap: usize,
+}
+
+#[derive(Default)]
+struct Hosts(Mutex<HashMap<String, Host>>);
+
+impl Hosts {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn under_way(&self) -> usize {
+        self.lock().values().map(|host| host.under_way).sum()
+    }
+
+    fn busy(&self) -> Vec<String> {
+        self.lock()
+            .iter()
+            .filter(|(_, host)| host.under_way >= host.cap)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn begin(&self, name: &str, most: usize) {
+        let mut hosts = self.lock();
+        if hosts.len() >= MAX_HOSTS {
+            hosts.retain(|_, host| host.under_way > 0);
+        }
+        hosts.entry(name.to_owned()).or_insert(Host { under_way: 0, cap: most.div_ceil(2) }).under_way += 1;
+    }
+
+    fn end(&self, name: &str, well: bool, most: usize) {
+        if let Some(host) = self.lock().get_mut(name) {
+            host.under_way -= 1;
+            host.cap = if well { (host.cap * 2).min(most) } else { 1 };
+        }
+    }
+}
+
+pub(crate) async fn callback_loop(shared: Arc<Shared>) {
+    let hosts = Arc::new(Hosts::default());
+    let room = Arc::new(Notify::new());
+    let mut failing = false;
+    while !shared.stopping.is_cancelled() {
+        let free = shared.settings.callbacks_at_once.saturating_sub(hosts.under_way());
+        let claimed = match free {
+            0 => Ok(Vec::new()),
+            free => {
+                shared
+                    .store
+                    .claim_callbacks(free.min(CLAIM_AT_ONCE), &hosts.busy(), shared.clock.now_ms())
+                    .await
+            }
+        };
+        match claimed {
+            Ok(claimed) => {
+                failing = false;
+                let found = !claimed.is_empty();
+                for callback in claimed {
+                    spawn_delivery(&shared, &hosts, &room, callback);
+                }
+                if found {
+                    continue;
+                }
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(error = %claim::chain(&error), "callbacks cannot be read; trying again");
+                }
+                failing = true;
+            }
+        }
+        tokio::select! {
+            _ = shared.store.callback_wake(), if !failing => {}
+            _ = room.notified(), if !failing => {}
+            _ = tokio::time::sleep(POLL) => {}
+            _ = shared.stopping.cancelled() => {}
+        }
+    }
+}
+
+fn spawn_delivery(shared: &Arc<Shared>, hosts: &Arc<Hosts>, room: &Arc<Notify>, claimed: ClaimedCallback) {
+    let most = shared.settings.callbacks_per_host.max(1);
+    hosts.begin(&claimed.callback.host, most);
+    let (shared, hosts, room) = (shared.clone(), hosts.clone(), room.clone());
+    shared.clone().tasks.spawn(async move {
+        let well = deliver(&shared, &claimed).await;
+        hosts.end(&claimed.callback.host, well, most);
+        room.notify_one();
+    });
+}
+
+/// One try, recorded. True when the receiver answered as a healthy one does. A try given up at shutdown is not recorded:
+/// its lease runs out, and it reads `lost`.
+pub(crate) async fn deliver(shared: &Shared, claimed: &ClaimedCallback) -> bool {
+    let at_ms = shared.clock.now_ms();
+    let began = Instant::now();
+    let answer = tokio::select! {
+        answer = post(shared, claimed, at_ms) => answer,
+        _ = shared.giving_up.cancelled() => return false,
+    };
+    let duration_ms = began.elapsed().as_millis() as i64;
+    let now_ms = shared.clock.now_ms();
+    let (status, error, verdict) = match &answer {
+        Ok(response) => {
+            let status = i64::from(response.status.as_u16());
+            let retry_after_ms = net::retry_after_ms(&response.headers, now_ms);
+            match callback::verdict(response.status.as_u16()) {
+                Verdict::Delivered => (Some(status), None, CallbackEnd::Delivered),
+                Verdict::Gone => (
+                    Some(status),
+                    Some("the receiver answered 410: no more tries".to_owned()),
+                    CallbackEnd::Gone,
+                ),
+                Verdict::Busy => (
+                    Some(status),
+                    Some(format!("the receiver answered {status}")),
+                    again(claimed, now_ms, retry_after_ms),
+                ),
+                Verdict::Failed => (
+                    Some(status),
+                    Some(format!("the receiver answered {status}")),
+                    again(claimed, now_ms, None),
+                ),
+            }
+        }
+        Err(error) => (None, Some(error.to_string()), again(claimed, now_ms, None)),
+    };
+    let well = verdict == CallbackEnd::Delivered;
+    let counter = if well { &shared.counters.callbacks_delivered } else { &shared.counters.callbacks_failed };
+    Counters::add(counter, 1);
+    let tried = CallbackTry { attempt: claimed.attempt, at_ms, duration_ms, status, error };
+    record(shared, claimed, tried, verdict).await;
+    well
+}
+
+fn again(claimed: &ClaimedCallback, now_ms: i64, retry_after_ms: Option<i64>) -> CallbackEnd {
+    match callback::next_try(claimed.round, now_ms, retry_after_ms, rand::random::<f64>()) {
+        Some(due_at_ms) => CallbackEnd::Retry { due_at_ms },
+        None => CallbackEnd::Exhausted,
+    }
+}
+
+async fn post(
+    shared: &Shared,
+    claimed: &ClaimedCallback,
+    at_ms: i64,
+) -> Result<net::Response, net::CallError> {
+    let callback = &claimed.callback;
+    let timestamp_secs = at_ms.div_euclid(1000);
+    let signature = signature::sign(
+        &shared.settings.callback_secrets,
+        &callback.id,
+        timestamp_secs,
+        callback.body.as_bytes(),
+    );
+    let headers = vec![
+        ("content-type".to_owned(), "application/json".to_owned()),
+        ("webhook-id".to_owned(), callback.id.clone()),
+        ("webhook-timestamp".to_owned(), timestamp_secs.to_string()),
+        ("webhook-signature".to_owned(), signature),
+    ];
+    shared
+        .client
+        .send(Request {
+            method: http::Method::POST,
+            url: callback.url.clone(),
+            headers,
+            body: Bytes::copy_from_slice(callback.body.as_bytes()),
+            timeouts: Timeouts::within(RECEIVER_MS),
+            max_response_bytes: MAX_ANSWER_BYTES,
+        })
+        .await
+}
+
+/// Records a try, again and again while the database is away; the lease makes a late one harmless.
+async fn record(shared: &Shared, claimed: &ClaimedCallback, tried: CallbackTry, end: CallbackEnd) {
+    let mut failures = 0u64;
+    loop {
+        match shared.store.record_callback(claimed, tried.clone(), end.clone()).await {
+            Ok(_) => return,
+            Err(error) if failures >= 20 || shared.giving_up.is_cancelled() => {
+                tracing::error!(error = %claim::chain(&error), callback.id = claimed.callback.id, "a callback's try could not be recorded");
+                return;
+            }
+            Err(_) => failures += 1,
+        }
+        tokio::time::sleep(Duration::from_millis(100 * failures)).await;
+    }
+}

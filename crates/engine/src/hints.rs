@@ -1,0 +1,103 @@
+//! Hints from the store, and those who wait for a job to end (`?wait=30s`).
+//!
+//! A hint says "look again"; it is never believed. A waiter that misses one looks again by itself after a while.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use levqor_core::id::JobId;
+use levqor_core::state::State;
+use levqor_store::Hint;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::Shared;
+
+/// Who waits for which job. An entry lives as long as somebody holds its [`Watch`].
+#[derive(Default)]
+pub(crate) struct Watchers(Mutex<HashMap<JobId, (usize, Arc<Notify>)>>);
+
+/// One waiter's place; leaving it (also by a dropped request) frees the entry.
+pub(crate) struct Watch<'a> {
+    watchers: &'a Watchers,
+    id: JobId,
+    notify: Arc<Notify>,
+}
+
+impl Watchers {
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, (usize, Arc<Notify>)>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    pub fn watch(&self, id: JobId) -> Watch<'_> {
+        let mut entries = self.entries();
+        let entry = entries.entry(id).or_default();
+        entry.0 += 1;
+        Watch { watchers: self, id, notify: entry.1.clone() }
+    }
+
+    pub fn ended(&self, id: JobId) {
+        if let Some((_, notify)) = self.entries().get(&id) {
+            notify.notify_waiters();
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Hints that come after this call are seen by the returned future even before it is polled.
+    pub fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+        self.notify.notified()
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut entries = self.watchers.entries();
+        if let Some(entry) = entries.get_mut(&self.id) {
+            entry.0 -= 1;
+            if entry.0 == 0 {
+                entries.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// Turns hints into looks at the truth until the engine has stopped.
+pub(crate) async fn hint_loop(shared: Arc<Shared>) {
+    let mut hints = shared.store.hints();
+    loop {
+        let hint = tokio::select! {
+            _ = shared.stopping.cancelled() => return,
+            hint = hints.recv() => hint,
+        };
+        match hint {
+            Ok(Hint::Ended(id)) => {
+                shared.watchers.ended(id);
+                look_at(&shared, id).await;
+            }
+            Ok(Hint::WorkflowsChanged) => refresh_definitions(&shared).await,
+            // Hints were dropped: the upkeep loop compares running jobs with the truth anyway.
+            Err(RecvError::Lagged(_)) => refresh_definitions(&shared).await,
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn refresh_definitions(shared: &Shared) {
+    if let Err(error) = shared.definitions.refresh(&shared.store).await {
+        tracing::warn!(%error, "workflows could not be read again; trying later");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A hint that names a job which runs here: it stops if the truth says that it is not ours any more. The claim number is
+/// compared, so that a late hint about an earlier life of the job does not stop its new run.
+pub(crate) async fn look_at(shared: &Shared, id: JobId) {
+    let Some(claim) = shared.running.claim_of(id) else { return };
+    match shared.store.find_job(id).await {
+        Ok(Some(row)) if row.line.state == State::Running && row.claim == claim => {}
+        Ok(_) => shared.running.abort(id, claim),
+        Err(error) => tracing::debug!(%error, job.id = %id, "could not look at a job that a hint named"),
+    }
+}

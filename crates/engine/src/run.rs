@@ -1,0 +1,405 @@
+//! Runs one claimed job: plan, perform, record, again; until it rests, ends, or is not ours any more.
+//!
+//! Everything that must survive a crash is recorded before anything that depends on it happens: attempts that ended
+//! without the outside (`transform`, `if`, `wait`) are gathered and recorded together, at the latest before a call goes
+//! out. The last step's record and the job's end are one commit. A record that meets a newer claim ends the run.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use levqor_core::callback::{self, Facts};
+use levqor_core::duration::format_duration;
+use levqor_core::job::{ClaimedJob, Fenced, Finish, JobError, Record, StepRow, StepStatus, Then};
+use levqor_core::outcome::Outcome;
+use levqor_core::plan::{self, Plan};
+use levqor_core::state::State;
+use levqor_core::workflow::{Definition, Rerun};
+use tokio::task::JoinSet;
+
+use crate::Shared;
+use crate::claim::{self, Outside, Ran};
+use crate::definitions::{Current, check_payload};
+use crate::figures::Counters;
+use crate::steps::{self, Attempt, Begun, Call, View};
+
+/// A job that was running in this many processes that died is not tried again: it may be what kills them.
+const MAX_DEATHS: i64 = 5;
+
+pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
+    match prepare(shared, job).await {
+        Prepared::Run(definition, pin) => Run::new(shared, job, definition, pin).drive().await,
+        Prepared::Not(pin, then) => {
+            record(shared, Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then }).await;
+            Ran::Inside
+        }
+    }
+}
+
+enum Prepared {
+    Run(Arc<Definition>, Option<i64>),
+    /// It does not run now: the version it was pinned to on the way, and what becomes of it.
+    Not(Option<i64>, Then),
+}
+
+/// Finds the version that the job runs on. A job that came before its definition gets the one that is current at its
+/// first claim, and only now can its payload be checked.
+async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
+    let failed = |pin, error| {
+        Prepared::Not(
+            pin,
+            finish(job, pin.or(job.version), State::Failed, shared.clock.now_ms(), None, Some(error)),
+        )
+    };
+    if job.deaths >= MAX_DEATHS {
+        let message =
+            format!("the process died {MAX_DEATHS} times while this job was running; it is not tried again");
+        return failed(None, JobError::new("lost", message));
+    }
+    let Some(version) = job.version else {
+        return match shared.definitions.current(&job.workflow) {
+            Some(Current::Version(version, definition)) => match check_payload(&definition, &job.payload) {
+                Ok(()) => Prepared::Run(definition, Some(version)),
+                Err(problems) => failed(Some(version), invalid_payload(problems)),
+            },
+            None | Some(Current::Deleted | Current::Unreadable) => Prepared::Not(None, Then::Park),
+        };
+    };
+    match shared.definitions.version(&shared.store, &job.workflow, version).await {
+        Ok(Some(definition)) => Prepared::Run(definition, None),
+        Ok(None) => {
+            let message = format!(
+                "version {version} of workflow `{}` cannot be read by this version of Levqor",
+                job.workflow
+            );
+            failed(None, JobError::new("workflow_unreadable", message))
+        }
+        Err(error) => {
+            tracing::warn!(error = %claim::chain(&error), job.id = %job.id, "a workflow could not be read; the job goes back");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Prepared::Not(None, Then::HandBack)
+        }
+    }
+}
+
+fn invalid_payload(problems: Vec<(String, String)>) -> JobError {
+    let mut error = JobError::new("invalid_payload", "the payload does not fit the workflow's schema");
+    error.fields = Some(problems.into_iter().collect());
+    error
+}
+
+/// The end of a job with its callback, if it has one.
+fn finish(
+    job: &ClaimedJob,
+    version: Option<i64>,
+    state: State,
+    now_ms: i64,
+    result: Option<String>,
+    error: Option<JobError>,
+) -> Then {
+    let callback = job.callback_url.as_deref().map(|callback_url| {
+        let facts = Facts {
+            job_id: job.id,
+            claim: job.claim,
+            workflow: &job.workflow,
+            version,
+            tags: &job.tags,
+            created_at_ms: job.id.created_at_ms(),
+            started_at_ms: Some(job.started_at_ms),
+            callback_url,
+        };
+        callback::compose(&facts, state, now_ms, result.as_deref(), error.as_ref())
+    });
+    Then::Finish(Finish { state, finished_at_ms: now_ms, result, error, callback })
+}
+
+/// Fails a job whose run broke by a bug of ours.
+pub(crate) async fn fail_broken(shared: &Shared, job: &ClaimedJob) {
+    let error =
+        JobError::new("internal_error", "this job met a bug in Levqor; the log of its node has the details");
+    let then = finish(job, job.version, State::Failed, shared.clock.now_ms(), None, Some(error));
+    record(shared, Record { id: job.id, claim: job.claim, pin: None, steps: Vec::new(), then }).await;
+}
+
+/// Records until it is recorded. While the database is away the finished work is kept here, and nothing is claimed.
+pub(crate) async fn record(shared: &Shared, record: Record) -> Fenced {
+    let ended = match &record.then {
+        Then::Finish(finish) => Some(finish.state),
+        Then::Rest { until_ms } => {
+            shared.due.add(*until_ms);
+            None
+        }
+        Then::Stay | Then::HandBack | Then::Park => None,
+    };
+    let mut failures = 0u64;
+    let mut _waiting = None;
+    loop {
+        match shared.store.record(record.clone()).await {
+            Ok(Fenced::Done) => {
+                if let Some(state) = ended {
+                    shared.counters.finished(state);
+                }
+                return Fenced::Done;
+            }
+            Ok(Fenced::Stale) => {
+                Counters::add(&shared.counters.stale, 1);
+                return Fenced::Stale;
+            }
+            // Its process is about to end: the rescue of the next one takes the job up again.
+            Err(_) if shared.giving_up.is_cancelled() => return Fenced::Stale,
+            Err(error) => {
+                if failures == 0 {
+                    tracing::warn!(error = %claim::chain(&error), job.id = %record.id, "a record waits for the database");
+                    _waiting = Some(shared.running.unrecorded());
+                }
+                failures += 1;
+                tokio::time::sleep(Duration::from_millis((50 * failures).min(1_000))).await;
+            }
+        }
+    }
+}
+
+/// One claimed job in work.
+struct Run<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a ClaimedJob,
+    definition: Arc<Definition>,
+    /// The version it runs on; `pin` until that is recorded.
+    version: Option<i64>,
+    pin: Option<i64>,
+    /// All attempts so far, as they will stand in the store.
+    rows: Vec<StepRow>,
+    /// From here on `rows` is not recorded yet. A row that changes is moved behind this.
+    recorded: usize,
+    /// Indices of the steps whose calls are out.
+    under_way: Vec<usize>,
+    calls: JoinSet<StepRow>,
+    slot: Option<Outside<'a>>,
+    deadline_ms: i64,
+}
+
+/// Whether the run goes on.
+enum Next {
+    Plan,
+    Over,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        job: &'a ClaimedJob,
+        definition: Arc<Definition>,
+        pin: Option<i64>,
+    ) -> Self {
+        let rows = job.steps.clone();
+        Run {
+            deadline_ms: job.started_at_ms.saturating_add(definition.timeout_ms),
+            recorded: rows.len(),
+            under_way: Vec::new(),
+            calls: JoinSet::new(),
+            slot: None,
+            shared,
+            job,
+            definition,
+            version: pin.or(job.version),
+            pin,
+            rows,
+        }
+    }
+
+    async fn drive(mut self) -> Ran {
+        loop {
+            let next = self.turn().await;
+            if let Next::Over = next {
+                return if self.slot.is_some() { Ran::Outside } else { Ran::Inside };
+            }
+        }
+    }
+
+    /// Plans once and does what the plan says.
+    async fn turn(&mut self) -> Next {
+        let now_ms = self.shared.clock.now_ms();
+        if now_ms >= self.deadline_ms {
+            let message = format!(
+                "the job took longer than its timeout of {}",
+                format_duration(self.definition.timeout_ms)
+            );
+            return self.fail(State::Expired, now_ms, JobError::new("expired", message)).await;
+        }
+        if self.shared.giving_up.is_cancelled() {
+            return self.end(Then::HandBack).await;
+        }
+        let definition = self.definition.clone();
+        let under_way: HashSet<&str> =
+            self.under_way.iter().map(|step| definition.steps[*step].id.as_str()).collect();
+        match plan::plan(&definition, &self.rows, &under_way, now_ms) {
+            Plan::Run(tasks) => self.begin(&definition, &tasks, now_ms).await,
+            Plan::Wait { until_ms } if self.calls.is_empty() => {
+                let until_ms = until_ms.unwrap_or(now_ms).min(self.deadline_ms);
+                self.end(Then::Rest { until_ms }).await
+            }
+            Plan::Wait { until_ms } => self.next_call(&definition, until_ms).await,
+            Plan::Done => {
+                let view = View::new(self.job, &self.rows, &self.shared.settings.secrets.0);
+                match steps::result(&definition, &view) {
+                    Ok(result) => {
+                        let then =
+                            finish(self.job, self.version, State::Succeeded, now_ms, Some(result), None);
+                        self.end(then).await
+                    }
+                    Err(error) => self.fail(State::Failed, now_ms, error).await,
+                }
+            }
+            Plan::Failed { step, error } => self.fail(State::Failed, now_ms, error.at_step(&step)).await,
+        }
+    }
+
+    /// Begins steps. What needs nothing from outside is over at once. Calls go out after everything gathered so far, and
+    /// the start of those that must not run twice, is on disk.
+    async fn begin(&mut self, definition: &Definition, tasks: &[plan::Task], now_ms: i64) -> Next {
+        let mut over = Vec::new();
+        let mut calls = Vec::new();
+        {
+            let view = View::new(self.job, &self.rows, &self.shared.settings.secrets.0);
+            for task in tasks {
+                let attempt = Attempt {
+                    step: &definition.steps[task.step],
+                    number: task.attempt,
+                    in_budget: task.attempt_in_budget,
+                    started_at_ms: now_ms,
+                };
+                match task.action {
+                    plan::Action::EndWait => over.push(self.end_wait(&attempt)),
+                    plan::Action::Perform => match steps::begin(&attempt, &view) {
+                        Begun::Over(row) => over.push(row),
+                        Begun::Call(call) => calls.push((task, call)),
+                    },
+                }
+            }
+        }
+        over.into_iter().for_each(|row| self.push(row));
+        if calls.is_empty() {
+            return Next::Plan;
+        }
+        if self.slot.is_none() {
+            self.slot = self.shared.running.go_outside(self.job, self.shared.settings.workers);
+            if self.slot.is_none() {
+                return self.end(Then::HandBack).await;
+            }
+        }
+        for (task, _) in &calls {
+            let step = &definition.steps[task.step];
+            if step.rerun == Rerun::Never {
+                let attempt = Attempt {
+                    step,
+                    number: task.attempt,
+                    in_budget: task.attempt_in_budget,
+                    started_at_ms: now_ms,
+                };
+                self.push(attempt.row(StepStatus::Started));
+            }
+        }
+        if self.recorded < self.rows.len()
+            && let Next::Over = self.stay().await
+        {
+            return Next::Over;
+        }
+        for (task, call) in calls {
+            self.send(task, *call);
+        }
+        Next::Plan
+    }
+
+    /// The wait of an attempt is over: its row becomes a success.
+    fn end_wait(&self, attempt: &Attempt<'_>) -> StepRow {
+        let began = self.rows.iter().find(|row| row.step == attempt.step.id && row.attempt == attempt.number);
+        let began_at_ms = began.map_or(attempt.started_at_ms, |row| row.started_at_ms);
+        let done = Outcome::Done { output: "null".to_owned() };
+        Attempt { started_at_ms: began_at_ms, ..*attempt }.after(done, attempt.started_at_ms, 0.0)
+    }
+
+    /// Sends a call out, unless this node may have lost its jobs to others by now: then nothing leaves any more.
+    fn send(&mut self, task: &plan::Task, call: Call) {
+        let (shared, definition) = (self.shared.clone(), self.definition.clone());
+        let (step, number, in_budget) = (task.step, task.attempt, task.attempt_in_budget);
+        self.under_way.push(step);
+        self.calls.spawn(async move {
+            shared.liveness.wait_until_it_holds().await;
+            let step = &definition.steps[step];
+            let attempt = Attempt { step, number, in_budget, started_at_ms: shared.clock.now_ms() };
+            let outcome = steps::perform(&shared, call, step.timeout_ms).await;
+            Counters::add(&shared.counters.steps_performed, 1);
+            attempt.after(outcome, shared.clock.now_ms(), rand::random::<f64>())
+        });
+    }
+
+    /// Waits for the next call to end, until something else is due.
+    async fn next_call(&mut self, definition: &Definition, until_ms: Option<i64>) -> Next {
+        let now_ms = self.shared.clock.now_ms();
+        let until_ms = until_ms.unwrap_or(i64::MAX).min(self.deadline_ms);
+        let pause = Duration::from_millis(until_ms.saturating_sub(now_ms).clamp(0, 3_600_000) as u64);
+        let taken_away = self.slot.as_ref().map(|slot| slot.token.clone()).unwrap_or_default();
+        tokio::select! {
+            ended = self.calls.join_next() => match ended {
+                Some(Ok(row)) => self.ended(definition, row).await,
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => Next::Plan,
+            },
+            _ = taken_away.cancelled() => Next::Over,
+            _ = self.shared.giving_up.cancelled() => Next::Plan,
+            _ = tokio::time::sleep(pause) => Next::Plan,
+        }
+    }
+
+    /// A call has ended. Its record waits for the plan where that ends the job, so that both are one commit.
+    async fn ended(&mut self, definition: &Definition, row: StepRow) -> Next {
+        self.under_way.retain(|step| definition.steps[*step].id != row.step);
+        if row.status == StepStatus::Failed {
+            Counters::add(&self.shared.counters.steps_failed, 1);
+        }
+        self.push(row);
+        if self.under_way.is_empty() { Next::Plan } else { self.stay().await }
+    }
+
+    /// Adds a row, or puts it in the place of an earlier one of the same attempt.
+    fn push(&mut self, row: StepRow) {
+        if let Some(at) = self.rows.iter().position(|old| old.step == row.step && old.attempt == row.attempt)
+        {
+            self.rows.remove(at);
+            if at < self.recorded {
+                self.recorded -= 1;
+            }
+        }
+        self.rows.push(row);
+    }
+
+    /// Records what was gathered; the job goes on.
+    async fn stay(&mut self) -> Next {
+        match self.record(Then::Stay).await {
+            Fenced::Done => Next::Plan,
+            Fenced::Stale => Next::Over,
+        }
+    }
+
+    async fn fail(&mut self, state: State, now_ms: i64, error: JobError) -> Next {
+        let then = finish(self.job, self.version, state, now_ms, None, Some(error));
+        self.end(then).await
+    }
+
+    /// Records what was gathered and how the run ends. Calls that are still out are given up.
+    async fn end(&mut self, then: Then) -> Next {
+        self.calls.abort_all();
+        self.record(then).await;
+        Next::Over
+    }
+
+    async fn record(&mut self, then: Then) -> Fenced {
+        let steps = self.rows[self.recorded..].to_vec();
+        self.recorded = self.rows.len();
+        record(
+            self.shared,
+            Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then },
+        )
+        .await
+    }
+}

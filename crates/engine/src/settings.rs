@@ -1,0 +1,55 @@
+//! What the engine is told at its start. Read from the environment by the binary, never here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use levqor_core::address::OutboundPolicy;
+use levqor_core::signature::Secret;
+
+/// How the engine works. Times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Jobs that may wait for the outside at the same time on this node. It is about waiting, not about processors.
+    pub workers: usize,
+    pub shutdown_grace_ms: i64,
+    pub outbound: OutboundPolicy,
+    pub user_agent: http::HeaderValue,
+    /// Newest first; two during a rotation. Every callback is signed with each.
+    pub callback_secrets: Vec<Secret>,
+    /// Deliveries at the same time: in all, and to one receiver.
+    pub callbacks_at_once: usize,
+    pub callbacks_per_host: usize,
+    /// Finished jobs are kept this long.
+    pub retention_ms: i64,
+    /// And at most this many of them, if set.
+    pub retention_jobs: Option<i64>,
+    pub secrets: Secrets,
+}
+
+impl Settings {
+    /// What holds where nothing was said. The caller adds the callback secrets.
+    pub fn with_callback_secrets(callback_secrets: Vec<Secret>) -> Self {
+        Settings {
+            workers: 64,
+            shutdown_grace_ms: 30_000,
+            outbound: OutboundPolicy::default(),
+            user_agent: http::HeaderValue::from_static(concat!("Levqor/", env!("CARGO_PKG_VERSION"))),
+            callback_secrets,
+            callbacks_at_once: 128,
+            callbacks_per_host: 8,
+            retention_ms: 30 * 86_400_000,
+            retention_jobs: None,
+            secrets: Secrets::default(),
+        }
+    }
+}
+
+/// Values for `{{ secrets.NAME }}`. Its Debug shows names only.
+#[derive(Clone, Default)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

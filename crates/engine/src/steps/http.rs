@@ -1,0 +1,205 @@
+//! Step kind `http`: one call through the guarded client, and what its answer means for the step.
+//!
+//! Output: `{"status":…,"headers":{…},"body":…}`; the body is JSON where the answer says it is and it reads as such, else
+//! text. An error names the host and the status, never the address in full, a header or a secret.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use levqor_connectors::net::{self, CallError, Request, Response, Timeouts};
+use levqor_core::job::{ClaimedJob, JobError};
+use levqor_core::json;
+use levqor_core::outcome::Outcome;
+use levqor_core::scope::Scope;
+use levqor_core::workflow::HttpStep;
+
+use super::{Attempt, idempotency_key};
+use crate::Shared;
+
+/// Answers larger than this fail the step: outputs are kept in the database.
+pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// A rendered call.
+pub(crate) struct Call {
+    pub request: Request,
+    pub step: HttpStep,
+}
+
+/// Fills in the request. A method that may change something on the other side carries the step's idempotency key, unless
+/// the definition sets that header itself.
+pub(super) fn prepare(
+    step: &HttpStep,
+    attempt: &Attempt<'_>,
+    job: &ClaimedJob,
+    scope: &Scope<'_>,
+) -> Result<Call, JobError> {
+    let call = step.render(scope).map_err(JobError::from)?;
+    let method: Method = call
+        .method
+        .parse()
+        .map_err(|_| JobError::new("bad_request", format!("`{}` is not a method of HTTP", call.method)))?;
+    let mut headers = call.headers;
+    if !method.is_safe() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
+        headers.push(("idempotency-key".to_owned(), idempotency_key(job, attempt.step)));
+    }
+    let request = Request {
+        method,
+        url: call.url,
+        headers,
+        body: call.body.map(Bytes::from).unwrap_or_default(),
+        timeouts: Timeouts::within(attempt.step.timeout_ms.max(1) as u64),
+        max_response_bytes: MAX_ANSWER_BYTES,
+    };
+    Ok(Call { request, step: step.clone() })
+}
+
+pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
+    match shared.client.send(call.request).await {
+        Ok(response) => {
+            answered(&response, call.step.accepts(response.status.as_u16()), shared.clock.now_ms())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn answered(response: &Response, is_ok: bool, now_ms: i64) -> Outcome {
+    let status = response.status.as_u16();
+    if is_ok {
+        return Outcome::Done { output: output(response) };
+    }
+    let error = JobError::new("http_status", format!("the server answered {status}"));
+    // What may pass: too early, too many, a server in trouble. Everything else says that the request itself is wrong.
+    if matches!(status, 408 | 425 | 429) || status >= 500 {
+        return Outcome::Retry { error, retry_after_ms: net::retry_after_ms(&response.headers, now_ms) };
+    }
+    Outcome::Fail { error }
+}
+
+fn failed(error: &CallError) -> Outcome {
+    let job_error = JobError::new(error.code(), error.to_string());
+    if error.is_retryable() {
+        Outcome::Retry { error: job_error, retry_after_ms: None }
+    } else {
+        Outcome::Fail { error: job_error }
+    }
+}
+
+fn output(response: &Response) -> String {
+    let mut out = format!("{{\"status\":{},\"headers\":{{", response.status.as_u16());
+    for (place, (name, value)) in header_map(&response.headers).iter().enumerate() {
+        if place > 0 {
+            out.push(',');
+        }
+        json::push_quoted(&mut out, name);
+        out.push(':');
+        json::push_quoted(&mut out, value);
+    }
+    out.push_str("},\"body\":");
+    out.push_str(&body(response));
+    out.push('}');
+    out
+}
+
+/// Names in lower case; a name that comes more than once is joined by `, ` as RFC 9110 allows.
+fn header_map(headers: &HeaderMap) -> BTreeMap<&str, String> {
+    let mut map = BTreeMap::<&str, String>::new();
+    for (name, value) in headers {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        map.entry(name.as_str())
+            .and_modify(|joined| {
+                joined.push_str(", ");
+                joined.push_str(&text);
+            })
+            .or_insert_with(|| text.into_owned());
+    }
+    map
+}
+
+fn body(response: &Response) -> String {
+    let text = String::from_utf8_lossy(&response.body);
+    let says_json = response
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| {
+            let kind = kind.trim().to_ascii_lowercase();
+            kind == "application/json" || kind.ends_with("+json")
+        });
+    if says_json && let Ok(compact) = json::compact(&text) {
+        return compact;
+    }
+    // NUL cannot be stored as text on PostgreSQL; both engines store the same.
+    json::quote(&text.replace('\0', "\u{fffd}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::*;
+
+    fn response(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        Response {
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: map,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn a_json_answer_keeps_its_numbers_and_other_answers_are_text() {
+        let json = response(
+            200,
+            &[("content-type", "Application/JSON; charset=utf-8")],
+            "{\"n\": 1.0, \"big\": 12345678901234567890}",
+        );
+        let broken = response(200, &[("content-type", "application/json")], "{\"n\":");
+        let text = response(200, &[("x-a", "1"), ("x-a", "2")], "a\0b");
+
+        assert!(
+            output(&json).ends_with("\"body\":{\"n\":1.0,\"big\":12345678901234567890}}"),
+            "{}",
+            output(&json)
+        );
+        assert!(output(&broken).ends_with("\"body\":\"{\\\"n\\\":\"}"), "{}", output(&broken));
+        assert_eq!(output(&text), "{\"status\":200,\"headers\":{\"x-a\":\"1, 2\"},\"body\":\"a\u{fffd}b\"}");
+    }
+
+    #[test]
+    fn statuses_decide_between_success_retry_and_failure() {
+        for (status, is_ok, expected) in [
+            (200, true, "done"),
+            (404, true, "done"),
+            (200, false, "fail"),
+            (302, false, "fail"),
+            (404, false, "fail"),
+            (408, false, "retry"),
+            (429, false, "retry"),
+            (500, false, "retry"),
+            (503, false, "retry"),
+        ] {
+            let outcome = match answered(&response(status, &[], ""), is_ok, 0) {
+                Outcome::Done { .. } => "done",
+                Outcome::Retry { .. } => "retry",
+                Outcome::Fail { .. } => "fail",
+                Outcome::Wait { .. } => "wait",
+            };
+            assert_eq!(outcome, expected, "{status} {is_ok}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_handed_on() {
+        let outcome = answered(&response(429, &[("retry-after", "7")], ""), false, 1_000);
+
+        let Outcome::Retry { retry_after_ms, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(retry_after_ms, Some(7_000));
+    }
+}
