@@ -94,7 +94,7 @@ impl Postgres {
         tasks.extend(started);
         let (tries, started) = Collector::start(TryVerb, lanes(1, BY_HASH), &closing);
         tasks.extend(started);
-        let mut lane = || Lane::new(&connector, BY_LOOKUP, 0);
+        let lane = || Lane::new(&connector, BY_LOOKUP, 0);
         let (claims, claiming) = Claims::start(node, lane(), news.clone(), closing.clone());
         tasks.push(claiming);
         tasks.push(tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone())));
