@@ -1,0 +1,120 @@
+#![allow(clippy::unwrap_used)]
+use std::time::{Duration, Instant};
+
+use super::*;
+
+const TICKET: &str = r#"{"type":"object","required":["ticket"],"additionalProperties":false,
+    "properties":{"ticket":{"type":"string","maxLength":5},"mail":{"type":"string","format":"email"},
+    "tags":{"type":"array","items":{"type":"string"}}}}"#;
+
+#[test]
+fn a_fitting_value_passes_and_a_bad_one_is_told_where_and_why() {
+    let schema = Schema::compile(TICKET).unwrap();
+
+    assert_eq!(schema.validate(r#"{"ticket":"a","tags":["x"]}"#), Ok(()));
+    let violations =
+        schema.validate(r#"{"ticket":"too long","tags":["x",5],"zz":1,"mail":"no"}"#).unwrap_err();
+
+    let pointers: Vec<&str> = violations.iter().map(|violation| violation.pointer.as_str()).collect();
+    for pointer in ["", "/ticket", "/tags/1", "/mail"] {
+        assert!(pointers.contains(&pointer), "{pointer}: {violations:?}");
+    }
+    assert!(violations.iter().any(|violation| violation.message.contains("longer than 5")), "{violations:?}");
+}
+
+#[test]
+fn violations_are_few_and_short() {
+    let schema = Schema::compile(r#"{"items":{"type":"string","maxLength":3}}"#).unwrap();
+    let value = format!("[{}\"{}\"]", "1,".repeat(1000), "x".repeat(100_000));
+
+    let violations = schema.validate(&value).unwrap_err();
+
+    assert_eq!(violations.len(), MAX_VIOLATIONS);
+    let long = schema.validate(&format!("[\"{}\"]", "x".repeat(100_000))).unwrap_err();
+    assert!(long[0].message.chars().count() <= MAX_MESSAGE_CHARS + 1, "{long:?}");
+}
+
+#[test]
+fn what_is_no_schema_is_refused_with_its_place() {
+    for (raw, pointer) in [
+        ("5", ""),
+        (r#"{"type":"strong"}"#, "/type"),
+        (r#"{"properties":{"a":{"minLength":-1}}}"#, "/properties/a/minLength"),
+        (r#"{"properties":[]}"#, "/properties"),
+        (r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, "/$schema"),
+        (r#"{"properties":{"a":{"$ref":"https://example.com/x.json"}}}"#, "/properties/a/$ref"),
+        (r#"{"properties":{"a":{"$ref":"file:///etc/passwd"}}}"#, "/properties/a/$ref"),
+        (r#"{"properties":{"a":{"$ref":"other.json"}}}"#, "/properties/a/$ref"),
+        (r##"{"properties":{"a":{"$ref":"#/$defs/none"}}}"##, "/properties/a/$ref"),
+        (r#"{"properties":{"a":{"pattern":"("}}}"#, "/properties/a/pattern"),
+    ] {
+        let error = Schema::compile(raw).unwrap_err();
+        assert_eq!(error.pointer, pointer, "{raw}: {error:?}");
+    }
+    assert!(Schema::compile(&format!("{{\"title\":\"{}\"}}", "x".repeat(70_000))).is_err());
+}
+
+#[test]
+fn schemas_that_never_end_or_fan_out_are_refused() {
+    for endless in [
+        r##"{"$ref":"#"}"##,
+        r##"{"allOf":[{"$ref":"#"}]}"##,
+        r##"{"$defs":{"a":{"not":{"$ref":"#/$defs/b"}},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"}"##,
+    ] {
+        let error = Schema::compile(endless).unwrap_err();
+        assert!(error.message.contains("never end"), "{endless}: {error:?}");
+    }
+    let mut fan = String::from(r##"{"$ref":"#/$defs/d0","$defs":{"d40":{"type":"string"}"##);
+    for level in 0..40 {
+        let next = format!(r##"{{"$ref":"#/$defs/d{}"}}"##, level + 1);
+        fan.push_str(&format!(r#","d{level}":{{"allOf":[{next},{next}]}}"#));
+    }
+    fan.push_str("}}");
+    assert!(Schema::compile(&fan).unwrap_err().message.contains("apply to one value"));
+}
+
+#[test]
+fn a_property_may_have_the_name_of_a_keyword() {
+    let raw = r##"{"properties":{"default":{"$ref":"https://example.com/x"}}}"##;
+    assert_eq!(Schema::compile(raw).unwrap_err().pointer, "/properties/default/$ref");
+    let raw = r#"{"properties":{"$ref":{"type":"string"},"allOf":{"type":"string"}},"const":{"$ref":"x"}}"#;
+    assert!(Schema::compile(raw).is_ok());
+}
+
+#[test]
+fn recursive_schemas_that_go_into_the_value_are_fine() {
+    let tree = r##"{"type":"object","properties":{"children":{"type":"array","items":{"$ref":"#"}}},"required":["n"]}"##;
+    let schema = Schema::compile(tree).unwrap();
+
+    assert_eq!(schema.validate(r#"{"n":1,"children":[{"n":2}]}"#), Ok(()));
+    assert_eq!(schema.validate(r#"{"n":1,"children":[{}]}"#).unwrap_err()[0].pointer, "/children/0");
+}
+
+#[test]
+fn patterns_run_in_linear_time_and_have_a_bounded_size() {
+    let schema = Schema::compile(r#"{"type":"string","pattern":"^(a+)+$"}"#).unwrap();
+    let hostile = format!("\"{}!\"", "a".repeat(50_000));
+
+    let started = Instant::now();
+    assert!(schema.validate(&hostile).is_err());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    for refused in
+        [r#"{"pattern":"(?=a)b"}"#, r#"{"pattern":"(a)\\1"}"#, r#"{"pattern":"(((a{1000}){1000}){1000})"}"#]
+    {
+        assert!(Schema::compile(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn deep_schemas_do_not_overflow_the_stack() {
+    let deep = format!("{}{{}}{}", r#"{"not":"#.repeat(100), "}".repeat(100));
+    let _ = Schema::compile(&deep);
+    let too_deep = format!("{}{{}}{}", r#"{"not":"#.repeat(5000), "}".repeat(5000));
+    assert!(Schema::compile(&too_deep).is_err());
+}
+
+#[test]
+fn schemas_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Schema>();
+}

@@ -1,0 +1,85 @@
+//! What a step is. One enum of kinds with exhaustive matches: a new kind does not compile until every place knows it.
+
+use super::{HttpStep, WaitStep};
+use crate::job::JobError;
+use crate::retry::RetryPolicy;
+use crate::scope::Scope;
+use crate::template::Template;
+
+pub const DEFAULT_TIMEOUT_MS: i64 = 30_000;
+
+/// What a step does.
+#[derive(Clone, Debug)]
+pub enum StepKind {
+    /// One HTTP request; the output is `{status, headers, body}`.
+    Http(Box<HttpStep>),
+    /// The rendered value is the output.
+    Transform(Template),
+    /// Rests for a time or until one, without a slot.
+    Wait(WaitStep),
+}
+
+impl StepKind {
+    /// The kind keys, in the order in which messages list them.
+    pub const NAMES: [&'static str; 3] = ["http", "transform", "wait"];
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            StepKind::Http(_) => "http",
+            StepKind::Transform(_) => "transform",
+            StepKind::Wait(_) => "wait",
+        }
+    }
+}
+
+/// Whether a step may run again when it is not known if it ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rerun {
+    #[default]
+    Always,
+    /// Its start is recorded before its effect; if the process dies then, it fails as `lost`.
+    Never,
+}
+
+impl Rerun {
+    pub const NAMES: [&'static str; 2] = ["always", "never"];
+
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "always" => Some(Rerun::Always),
+            "never" => Some(Rerun::Never),
+            _ => None,
+        }
+    }
+}
+
+/// One step of a definition.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub id: String,
+    pub kind: StepKind,
+    /// `if`.
+    pub condition: Option<Template>,
+    /// Indices of the steps that must be finished before.
+    pub needs: Vec<usize>,
+    pub retry: RetryPolicy,
+    pub timeout_ms: i64,
+    pub rerun: Rerun,
+}
+
+impl Step {
+    /// Whether the step runs; if not, it is skipped. A condition that gives no boolean fails the step.
+    pub fn condition(&self, scope: &Scope<'_>) -> Result<bool, JobError> {
+        let Some(condition) = &self.condition else { return Ok(true) };
+        let rendered = condition.render(scope).map_err(|error| JobError::from(error).at_step(&self.id))?;
+        match rendered.as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => {
+                let shown = super::shorten(other, 80);
+                let message = format!("`if` must give true or false, it gave {shown}");
+                Err(JobError::new("bad_condition", message).at_step(&self.id))
+            }
+        }
+    }
+}
