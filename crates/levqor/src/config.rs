@@ -1,0 +1,353 @@
+//! The one place that reads the environment. Everything else is handed a [`Config`].
+//!
+//! Sources, weakest first: defaults, a `.env` file in the working directory, the process environment. A wrong value stops the
+//! start with one line that names the variable, the value (never a secret's) and what is allowed. The table of all
+//! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
+
+mod parse;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use levqor_core::duration::format_duration;
+
+use parse::Vars;
+pub use parse::{ConfigError, duration};
+pub use settings::{SETTINGS, Setting};
+
+/// A value that is never shown: its `Debug` hides it, and reading it takes an explicit call.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(value: impl Into<String>) -> Self {
+        Secret(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    Development,
+    Production,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// From quiet to talkative; a level shows itself and all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Where the data lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite(PathBuf),
+    /// A `postgres://` URL; it may hold a password.
+    Postgres(Secret),
+}
+
+/// All that can be set, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub host: IpAddr,
+    pub port: u16,
+    /// All of `API_KEYS` and `API_KEYS_NEXT`. Empty: development mode, everything is allowed, on loopback only.
+    pub api_keys: Vec<Secret>,
+    pub environment: Environment,
+    pub rate_burst: u32,
+    pub rate_global: u32,
+    pub max_content_length_bytes: usize,
+    pub batch_max_bytes: usize,
+    pub max_connections: usize,
+    pub trusted_proxies: Vec<IpNet>,
+    pub database: Database,
+    pub build_id: String,
+    pub log_level: LogLevel,
+    pub log_format: LogFormat,
+    pub outbound_allow: Vec<IpNet>,
+    pub workflows_dir: PathBuf,
+    pub workers: usize,
+    pub shutdown_grace: Duration,
+    /// Newest first; two during a rotation.
+    pub callback_secrets: Vec<Secret>,
+    pub retention_days: u32,
+    pub retention_jobs: Option<u64>,
+    /// Values for `{{ secrets.NAME }}`, without the `SECRET_` of their variables.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl Config {
+    /// Reads `.env` in the working directory, if there is one, then the environment, which wins, then `arguments` (of the
+    /// command line), which win over both; an empty argument unsets what the others say.
+    pub fn load_with(arguments: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        let mut vars = BTreeMap::new();
+        match dotenvy::from_path_iter(".env") {
+            Ok(entries) => {
+                for entry in entries {
+                    let (name, value) = entry.map_err(|error| ConfigError::file(&error))?;
+                    vars.insert(name, value);
+                }
+            }
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(ConfigError::file(&error)),
+        }
+        for (name, value) in std::env::vars_os() {
+            let (Some(name), value) = (name.to_str(), value.to_str()) else { continue };
+            match value {
+                Some(value) => vars.insert(name.to_owned(), value.to_owned()),
+                None if settings::is_ours(name) => {
+                    return Err(ConfigError::hidden(name, "the value is not valid UTF-8"));
+                }
+                None => None,
+            };
+        }
+        vars.extend(arguments.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Config::from_map(&vars)
+    }
+
+    /// The same from a map: what tests and `levqor demo` use. Names that are not ours are passed over.
+    pub fn from_map(map: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        let vars = Vars(map);
+        let api_keys = parse::api_keys(&vars)?;
+        let environment = vars.choice(
+            "LEVQOR_ENV",
+            &[("development", Environment::Development), ("production", Environment::Production)],
+            Environment::Development,
+        )?;
+        if environment == Environment::Production && api_keys.is_empty() {
+            return Err(ConfigError::hidden("API_KEYS", "LEVQOR_ENV=production needs at least one key"));
+        }
+        Ok(Config {
+            host: parse::host(&vars, api_keys.is_empty())?,
+            port: vars.number("PORT", 0, 65_535, 5_000)? as u16,
+            api_keys,
+            environment,
+            rate_burst: vars.number("RATE_BURST", 1, 1_000_000_000, 20)? as u32,
+            rate_global: vars.number("RATE_GLOBAL", 1, 1_000_000_000, 200)? as u32,
+            max_content_length_bytes: vars.number("MAX_CONTENT_LENGTH", 1, 1 << 30, 524_288)? as usize,
+            batch_max_bytes: vars.number("BATCH_MAX_BYTES", 1, 1 << 30, 16 << 20)? as usize,
+            max_connections: vars.number("MAX_CONNECTIONS", 8, 1_000_000, 4_096)? as usize,
+            trusted_proxies: vars.networks("TRUSTED_PROXIES")?,
+            database: parse::database(&vars)?,
+            build_id: vars.get("BUILD_ID").unwrap_or("dev").to_owned(),
+            log_level: vars.choice(
+                "LOG_LEVEL",
+                &[
+                    ("error", LogLevel::Error),
+                    ("warn", LogLevel::Warn),
+                    ("info", LogLevel::Info),
+                    ("debug", LogLevel::Debug),
+                    ("trace", LogLevel::Trace),
+                ],
+                LogLevel::Info,
+            )?,
+            log_format: vars.choice(
+                "LOG_FORMAT",
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                LogFormat::Text,
+            )?,
+            outbound_allow: vars.networks("OUTBOUND_ALLOW")?,
+            workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
+            workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
+            shutdown_grace: vars.duration(
+                "SHUTDOWN_GRACE",
+                Duration::from_secs(3_600),
+                Duration::from_secs(30),
+            )?,
+            callback_secrets: parse::callback_secrets(&vars)?,
+            retention_days: vars.number("RETENTION_DAYS", 1, 36_500, 30)? as u32,
+            retention_jobs: match vars.get("RETENTION_JOBS") {
+                None | Some("none") => None,
+                Some(_) => Some(vars.number("RETENTION_JOBS", 1, i64::MAX as u64, 1)?),
+            },
+            secrets: parse::secrets(&vars)?,
+        })
+    }
+
+    /// Whether everybody is let in because no key was set.
+    pub fn is_open(&self) -> bool {
+        self.api_keys.is_empty()
+    }
+
+    /// What is in force, in the order of [`SETTINGS`], secrets hidden.
+    pub fn describe(&self) -> Vec<(String, String)> {
+        let mut lines: Vec<_> = SETTINGS
+            .iter()
+            .filter(|s| s.name != "SECRET_*")
+            .map(|s| (s.name.to_owned(), self.shown(s.name)))
+            .collect();
+        lines.extend(self.secrets.keys().map(|name| (format!("SECRET_{name}"), "(hidden)".to_owned())));
+        lines
+    }
+
+    fn shown(&self, name: &str) -> String {
+        let networks = |nets: &[IpNet]| nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",");
+        let hidden = |count: usize| if count == 0 { String::new() } else { format!("({count} hidden)") };
+        match name {
+            "HOST" => self.host.to_string(),
+            "PORT" => self.port.to_string(),
+            "API_KEYS" => hidden(self.api_keys.len()),
+            "API_KEYS_NEXT" => "(counted with API_KEYS)".to_owned(),
+            "LEVQOR_ENV" => format!("{:?}", self.environment).to_lowercase(),
+            "RATE_BURST" => self.rate_burst.to_string(),
+            "RATE_GLOBAL" => self.rate_global.to_string(),
+            "MAX_CONTENT_LENGTH" => self.max_content_length_bytes.to_string(),
+            "BATCH_MAX_BYTES" => self.batch_max_bytes.to_string(),
+            "MAX_CONNECTIONS" => self.max_connections.to_string(),
+            "TRUSTED_PROXIES" => networks(&self.trusted_proxies),
+            "SQLITE_PATH" => match &self.database {
+                Database::Sqlite(path) => path.display().to_string(),
+                Database::Postgres(_) => String::new(),
+            },
+            "DATABASE_URL" => match &self.database {
+                Database::Sqlite(_) => String::new(),
+                Database::Postgres(_) => "(hidden)".to_owned(),
+            },
+            "BUILD_ID" => self.build_id.clone(),
+            "LOG_LEVEL" => format!("{:?}", self.log_level).to_lowercase(),
+            "LOG_FORMAT" => format!("{:?}", self.log_format).to_lowercase(),
+            "OUTBOUND_ALLOW" => networks(&self.outbound_allow),
+            "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
+            "WORKERS" => self.workers.to_string(),
+            "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
+            "CALLBACK_SECRET" => hidden(self.callback_secrets.len()),
+            "RETENTION_DAYS" => self.retention_days.to_string(),
+            "RETENTION_JOBS" => self.retention_jobs.map_or("none".to_owned(), |count| count.to_string()),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The address that is listened on when `HOST` says nothing.
+fn default_host(is_open: bool) -> IpAddr {
+    IpAddr::V4(if is_open { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn config(vars: &[(&str, &str)]) -> Result<Config, String> {
+        let map = vars.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::from_map(&map).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_set_is_development_on_loopback() {
+        let config = config(&[]).unwrap();
+
+        assert_eq!(config.host.to_string(), "127.0.0.1");
+        assert_eq!(config.port, 5000);
+        assert!(config.is_open());
+        assert_eq!(config.database, Database::Sqlite("levqor.db".into()));
+        assert_eq!((config.rate_burst, config.rate_global), (20, 200));
+    }
+
+    #[test]
+    fn keys_are_trimmed_and_both_lists_count() {
+        let config = config(&[("API_KEYS", "a, b,,"), ("API_KEYS_NEXT", " c ")]).unwrap();
+
+        let keys: Vec<_> = config.api_keys.iter().map(Secret::reveal).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        assert_eq!(config.host.to_string(), "0.0.0.0");
+    }
+
+    #[test]
+    fn a_wrong_value_stops_the_start_with_one_line_that_names_it() {
+        let cases: &[(&[(&str, &str)], &[&str])] = &[
+            (&[("PORT", "http")], &["PORT", "http", "0 to 65535"]),
+            (&[("PORT", "70000")], &["PORT", "70000", "0 to 65535"]),
+            (&[("RATE_BURST", "0")], &["RATE_BURST", "\"0\"", "1 to"]),
+            (&[("MAX_CONTENT_LENGTH", "512K")], &["MAX_CONTENT_LENGTH", "512K"]),
+            (&[("LEVQOR_ENV", "prod")], &["LEVQOR_ENV", "prod", "development, production"]),
+            (&[("LOG_LEVEL", "loud")], &["LOG_LEVEL", "loud", "error, warn, info"]),
+            (&[("LOG_FORMAT", "xml")], &["LOG_FORMAT", "xml", "text, json"]),
+            (&[("TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], &["TRUSTED_PROXIES", "nonsense", "network"]),
+            (&[("SHUTDOWN_GRACE", "30")], &["SHUTDOWN_GRACE", "\"30\"", "30s"]),
+            (&[("HOST", "example.com"), ("API_KEYS", "k")], &["HOST", "example.com", "address"]),
+            (&[("HOST", "0.0.0.0")], &["HOST", "0.0.0.0", "API_KEYS", "loopback"]),
+            (&[("API_KEYS", ",")], &["API_KEYS"]),
+            (&[("API_KEYS_NEXT", "k")], &["API_KEYS_NEXT", "API_KEYS"]),
+            (&[("API_KEYS", "k"), ("API_KEYS_NEXT", " , ")], &["API_KEYS_NEXT"]),
+            (&[("LEVQOR_ENV", "production")], &["API_KEYS", "production"]),
+            (
+                &[("SQLITE_PATH", "x.db"), ("DATABASE_URL", "postgres://h/d")],
+                &["SQLITE_PATH", "DATABASE_URL"],
+            ),
+            (&[("DATABASE_URL", "mysql://u:p4ss@h/d")], &["DATABASE_URL", "postgres://"]),
+            (&[("CALLBACK_SECRET", "p4ss")], &["CALLBACK_SECRET", "whsec_"]),
+            (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
+            (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
+        ];
+
+        for (vars, words) in cases {
+            let error = config(vars).expect_err(&format!("{vars:?} must be refused"));
+            for word in *words {
+                assert!(error.contains(word), "{vars:?}: {error:?} must contain {word:?}");
+            }
+            assert!(!error.contains("p4ss"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_ever_shown() {
+        let config = config(&[
+            ("API_KEYS", "k3y-one"),
+            ("DATABASE_URL", "postgres://u:k3y-two@h/d"),
+            ("SECRET_CRM", "k3y-three"),
+            ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
+        ])
+        .unwrap();
+
+        let shown = format!("{config:?} {:?}", config.describe());
+        assert!(!shown.contains("k3y") && !shown.contains("whsec_"), "{shown}");
+        assert!(shown.contains("SECRET_CRM"));
+        assert_eq!(config.secrets["CRM"].reveal(), "k3y-three");
+    }
+
+    #[test]
+    fn what_is_in_force_is_listed_in_the_order_of_the_table() {
+        let lines = config(&[("PORT", "8080")]).unwrap().describe();
+
+        let names: Vec<_> = lines.iter().map(|(name, _)| name.as_str()).collect();
+        let table: Vec<_> = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "SECRET_*").collect();
+        assert_eq!(names, table);
+        assert!(lines.contains(&("PORT".to_owned(), "8080".to_owned())));
+    }
+
+    #[test]
+    fn the_page_about_configuration_says_what_the_table_says() {
+        let page = include_str!("../../../docs/configuration.md");
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+
+        let expected: Vec<_> = SETTINGS.iter().map(Setting::row).collect();
+        assert_eq!(rows, expected, "docs/configuration.md must hold exactly these rows");
+    }
+}

@@ -1,0 +1,188 @@
+//! Readers of single values: each names the variable, the value and what is allowed when it refuses.
+//!
+//! An empty or blank value counts as not set, as it does in `.env` files.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use levqor_core::duration::parse_duration_ms;
+use levqor_core::signature;
+
+use super::{Database, Secret, default_host, settings};
+
+/// Why there is no start: one line for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    fn wrong(name: &str, value: &str, allowed: &str) -> Self {
+        let shown: String = value.chars().take(80).collect();
+        ConfigError(format!("{name}={shown:?} is not valid: {allowed}"))
+    }
+
+    /// For values that must not be shown.
+    pub(super) fn hidden(name: &str, allowed: &str) -> Self {
+        ConfigError(format!("{name}: {allowed}"))
+    }
+
+    /// The file's own text is not repeated: the line that does not parse may hold a secret.
+    pub(super) fn file(error: &dotenvy::Error) -> Self {
+        ConfigError(match error {
+            dotenvy::Error::LineParse(_, at) => {
+                format!(
+                    ".env: a line cannot be read (at its character {at}): expected NAME=value, quoted if it holds spaces"
+                )
+            }
+            dotenvy::Error::Io(error) => format!(".env: cannot be read: {error}"),
+            _ => ".env: cannot be read: expected lines of NAME=value".to_owned(),
+        })
+    }
+}
+
+/// The variables, looked up by name.
+pub(super) struct Vars<'a>(pub &'a BTreeMap<String, String>);
+
+impl<'a> Vars<'a> {
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        debug_assert!(settings::is_ours(name), "{name} is missing from SETTINGS");
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    pub fn number(&self, name: &str, least: u64, most: u64, default: u64) -> Result<u64, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+            ConfigError::wrong(name, text, &format!("expected a whole number, {least} to {most}"))
+        })
+    }
+
+    pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)], default: T) -> Result<T, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            ConfigError::wrong(name, text, &format!("expected one of {}", words.join(", ")))
+        })
+    }
+
+    pub fn duration(&self, name: &str, most: Duration, default: Duration) -> Result<Duration, ConfigError> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        duration(text).filter(|value| *value <= most).ok_or_else(|| {
+            let allowed =
+                format!("expected a duration such as 500ms, 30s or 5m, at most {}s", most.as_secs());
+            ConfigError::wrong(name, text, &allowed)
+        })
+    }
+
+    /// A comma-separated list of networks; a bare address is a network of one.
+    pub fn networks(&self, name: &str) -> Result<Vec<IpNet>, ConfigError> {
+        let entries =
+            self.get(name).unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                let network = entry.parse().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
+                network.ok_or_else(|| {
+                    ConfigError::wrong(
+                        name,
+                        entry,
+                        "expected a network such as 10.0.0.0/8 or fd00::/8, or an address",
+                    )
+                })
+            })
+            .collect()
+    }
+}
+
+/// Reads `500ms`, `30s`, `5m`, `2h`, `7d`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let ms = parse_duration_ms(text).ok()?;
+    u64::try_from(ms).ok().map(Duration::from_millis)
+}
+
+/// The keys of both lists. A list that is set but holds no key must not open the server to all.
+pub(super) fn api_keys(vars: &Vars<'_>) -> Result<Vec<Secret>, ConfigError> {
+    let mut keys = Vec::new();
+    for name in ["API_KEYS", "API_KEYS_NEXT"] {
+        let Some(text) = vars.get(name) else { continue };
+        let before = keys.len();
+        for key in text.split(',').map(str::trim).filter(|key| !key.is_empty()) {
+            if key.chars().any(char::is_control) {
+                return Err(ConfigError::hidden(
+                    name,
+                    "a key holds a control character, which no client can send",
+                ));
+            }
+            keys.push(Secret::new(key));
+        }
+        if keys.len() == before {
+            return Err(ConfigError::hidden(
+                name,
+                "it is set but holds no key; unset it, or list keys separated by commas",
+            ));
+        }
+        if name == "API_KEYS_NEXT" && before == 0 {
+            return Err(ConfigError::hidden(
+                name,
+                "it is set but API_KEYS is not; move the keys to API_KEYS",
+            ));
+        }
+    }
+    Ok(keys)
+}
+
+/// Without keys everybody who reaches the port is let in, so nobody from outside may reach it.
+pub(super) fn host(vars: &Vars<'_>, is_open: bool) -> Result<IpAddr, ConfigError> {
+    let Some(text) = vars.get("HOST") else { return Ok(default_host(is_open)) };
+    let address: IpAddr = match text {
+        "localhost" => default_host(true),
+        _ => text
+            .parse()
+            .map_err(|_| ConfigError::wrong("HOST", text, "expected an IP address or localhost"))?,
+    };
+    if is_open && !address.to_canonical().is_loopback() {
+        let allowed =
+            "without API_KEYS everybody is let in, so only a loopback address such as 127.0.0.1 is allowed";
+        return Err(ConfigError::wrong("HOST", text, allowed));
+    }
+    Ok(address)
+}
+
+pub(super) fn database(vars: &Vars<'_>) -> Result<Database, ConfigError> {
+    match (vars.get("SQLITE_PATH"), vars.get("DATABASE_URL")) {
+        (Some(_), Some(_)) => Err(ConfigError::hidden(
+            "SQLITE_PATH and DATABASE_URL",
+            "both are set; unset the one that is not meant",
+        )),
+        (path, None) => Ok(Database::Sqlite(path.unwrap_or("levqor.db").into())),
+        (None, Some(url)) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Ok(Database::Postgres(Secret::new(url)))
+        }
+        (None, Some(_)) => Err(ConfigError::hidden(
+            "DATABASE_URL",
+            "expected a URL that begins with postgres://; SQLite files go to SQLITE_PATH",
+        )),
+    }
+}
+
+/// One secret of the Standard Webhooks form, or two (newest first) during a rotation.
+pub(super) fn callback_secrets(vars: &Vars<'_>) -> Result<Vec<Secret>, ConfigError> {
+    signature::parse_secrets(vars.get("CALLBACK_SECRET").unwrap_or_default())
+        .map(|secrets| secrets.iter().map(|secret| Secret::new(secret.expose())).collect())
+        .map_err(|problem| ConfigError::hidden("CALLBACK_SECRET", &problem.to_string()))
+}
+
+pub(super) fn secrets(vars: &Vars<'_>) -> Result<BTreeMap<String, Secret>, ConfigError> {
+    let mut secrets = BTreeMap::new();
+    for (variable, value) in vars.0 {
+        let Some(name) = variable.strip_prefix("SECRET_") else { continue };
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !is_name || name.as_bytes()[0].is_ascii_digit() {
+            let allowed = "after SECRET_ only letters, digits and _ are allowed, and no digit at the start";
+            return Err(ConfigError::hidden(variable, allowed));
+        }
+        secrets.insert(name.to_owned(), Secret::new(value.as_str()));
+    }
+    Ok(secrets)
+}

@@ -1,0 +1,97 @@
+//! The table of all settings: name, default and meaning, as docs/configuration.md and `levqor config` show them.
+
+/// One environment variable.
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub about: &'static str,
+}
+
+impl Setting {
+    /// Its row in docs/configuration.md.
+    pub fn row(&self) -> String {
+        let default = if self.default.is_empty() { "–".to_owned() } else { format!("`{}`", self.default) };
+        format!("| `{}` | {default} | {} |", self.name, self.about)
+    }
+}
+
+const fn setting(name: &'static str, default: &'static str, about: &'static str) -> Setting {
+    Setting { name, default, about }
+}
+
+/// Every setting, grouped by what it is about.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "HOST",
+        "0.0.0.0",
+        "Address to listen on; `127.0.0.1` when there are no keys, and then only loopback is allowed",
+    ),
+    setting("PORT", "5000", "Port to listen on; 0 takes a free one"),
+    setting(
+        "API_KEYS",
+        "",
+        "Accepted keys, separated by commas. None: development mode, everything is allowed, on loopback only",
+    ),
+    setting("API_KEYS_NEXT", "", "Keys that are accepted too, while keys are rotated"),
+    setting(
+        "LEVQOR_ENV",
+        "development",
+        "`development` or `production`. Production refuses to start without keys and has no `_dev` routes",
+    ),
+    setting(
+        "RATE_BURST",
+        "20",
+        "Writes that one client may make in any 60 seconds; also wrong keys of one client, counted apart",
+    ),
+    setting("RATE_GLOBAL", "200", "Writes that all clients together may make in any 60 seconds"),
+    setting("MAX_CONTENT_LENGTH", "524288", "Largest request body in bytes"),
+    setting("BATCH_MAX_BYTES", "16777216", "Largest body of a batch intake in bytes"),
+    setting(
+        "MAX_CONNECTIONS",
+        "4096",
+        "Open connections at most; less when the system allows fewer open files",
+    ),
+    setting(
+        "TRUSTED_PROXIES",
+        "",
+        "Networks of proxies whose `X-Forwarded-For` is believed, separated by commas",
+    ),
+    setting("SQLITE_PATH", "levqor.db", "The SQLite file; its folder is created"),
+    setting(
+        "DATABASE_URL",
+        "",
+        "A `postgres://` URL: PostgreSQL instead of SQLite. Setting both stops the start",
+    ),
+    setting("BUILD_ID", "dev", "Shown as `build` by `GET /`"),
+    setting(
+        "LOG_LEVEL",
+        "info",
+        "`error`, `warn`, `info`, `debug` or `trace`; above `info` requests are not logged",
+    ),
+    setting("LOG_FORMAT", "text", "`text` or `json`"),
+    setting(
+        "OUTBOUND_ALLOW",
+        "",
+        "Networks inside that may be called (callbacks, `http` steps), separated by commas; none otherwise",
+    ),
+    setting("WORKFLOWS_DIR", "workflows", "Folder whose workflow definitions are loaded at start"),
+    setting(
+        "WORKERS",
+        "64",
+        "Jobs that may run at the same time on this node. They wait for the outside most of their time: it is not about processors",
+    ),
+    setting("SHUTDOWN_GRACE", "30s", "Time that running steps and requests get after SIGTERM"),
+    setting(
+        "CALLBACK_SECRET",
+        "",
+        "Signs callbacks: `whsec_…`; two, newest first, during a rotation. None: one is made at the first start and kept in the database",
+    ),
+    setting("RETENTION_DAYS", "30", "Finished jobs are deleted after so many days"),
+    setting("RETENTION_JOBS", "none", "Finished jobs kept at most, newest first; `none` for no limit"),
+    setting("SECRET_*", "", "`SECRET_NAME` is the value of `{{ secrets.NAME }}` in workflows; never shown"),
+];
+
+/// Whether a variable is one of ours.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.starts_with("SECRET_") || SETTINGS.iter().any(|setting| setting.name == name)
+}

@@ -1,0 +1,86 @@
+//! Whether the server is there and well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::App;
+use crate::http::body::json;
+use crate::http::context::Context;
+use crate::http::error::{ApiError, Result};
+
+/// The version of this API, as `GET /` and the OpenAPI document show it.
+pub const API_VERSION: &str = "1.0.0";
+
+/// A database that does not answer for so long counts as away.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Serialize, ToSchema)]
+pub struct Root {
+    /// `BUILD_ID`.
+    #[schema(example = "dev")]
+    build: String,
+    ok: bool,
+    #[schema(example = "levqor-backend")]
+    service: &'static str,
+    #[schema(example = "1.0.0")]
+    version: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    ok: bool,
+    /// Seconds since 1970.
+    ts: i64,
+}
+
+/// What runs here.
+#[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Root)))]
+pub async fn get_root(State(app): State<Arc<App>>) -> Response {
+    let root = Root {
+        build: app.config.build_id.clone(),
+        ok: true,
+        service: "levqor-backend",
+        version: API_VERSION,
+    };
+    json(StatusCode::OK, &root)
+}
+
+/// 200 while the process can answer reads.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+pub async fn get_health(State(app): State<Arc<App>>) -> Result<Response> {
+    reads(&app).await?;
+    Ok(well(&app))
+}
+
+/// Health for operators: 503 also names what works in part only.
+#[utoipa::path(get, path = "/api/v1/ops/health", tag = "health", security(("ApiKey" = [])), responses((status = 200, body = Health)))]
+pub async fn get_ops_health(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+) -> Result<Response> {
+    app.require_key(&context, &headers)?;
+    reads(&app).await?;
+    Ok(well(&app))
+}
+
+fn well(app: &App) -> Response {
+    json(StatusCode::OK, &Health { ok: true, ts: app.clock.now_ms() / 1000 })
+}
+
+async fn reads(app: &App) -> Result<()> {
+    match tokio::time::timeout(PING_LIMIT, app.engine.store().ping()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the health check cannot read");
+            Err(ApiError::unavailable("the database cannot be read"))
+        }
+        Err(_) => Err(ApiError::unavailable("the database does not answer")),
+    }
+}

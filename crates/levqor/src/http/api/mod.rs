@@ -1,0 +1,15 @@
+//! The handlers, one file per resource.
+
+pub mod batch;
+pub mod completion;
+pub mod documents;
+pub mod figures;
+pub mod health;
+pub mod intake;
+pub mod jobs;
+pub mod query;
+pub mod status;
+pub mod workflows;
+
+mod path;
+pub mod views;

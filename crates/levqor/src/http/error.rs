@@ -1,0 +1,267 @@
+//! The one place that picks statuses and bodies of refusals.
+//!
+//! Three shapes, kept apart by the constructors: the bare one of the first version (`{"error":…}`), its validation errors
+//! (`{"error":…,"details":…}`), and the one of newer routes (`{"error":<stable code>,"message":<text>}` plus `fields`).
+//! No body of a 5xx holds a cause; causes are logged where they are met.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use levqor_core::intake::Invalid;
+use levqor_engine::{DefinitionError, IntakeError};
+use serde_json::{Map, Value};
+
+use super::body;
+use super::headers;
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub struct ApiError(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: StatusCode,
+    body: Map<String, Value>,
+    headers: HeaderMap,
+}
+
+pub type Result<T, E = ApiError> = std::result::Result<T, E>;
+
+impl ApiError {
+    fn bare(status: StatusCode, code: &str) -> Self {
+        let body = Map::from_iter([("error".to_owned(), Value::from(code))]);
+        ApiError(Box::new(Inner { status, body, headers: HeaderMap::new() }))
+    }
+
+    fn named(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        ApiError::bare(status, code).with("message", message.into())
+    }
+
+    fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.0.body.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.insert(name, value);
+        self
+    }
+
+    /// The connection is closed after the answer: what follows on it cannot be trusted, or is not wanted.
+    fn closing(self) -> Self {
+        self.header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    fn retry_after(self, secs: u64) -> Self {
+        self.header(header::RETRY_AFTER, HeaderValue::from(secs))
+    }
+
+    /// The members of the body, for the verdict on one line of a batch.
+    pub fn into_body(self) -> Map<String, Value> {
+        self.0.body
+    }
+
+    // ---- shapes of the first version -----------------------------------------------------------------------------
+
+    /// 400 of a route that the first version had: a text per route, and one violation as text.
+    pub fn legacy(error: &str, details: Option<String>) -> Self {
+        ApiError::bare(StatusCode::BAD_REQUEST, error).with("details", details)
+    }
+
+    pub fn forbidden() -> Self {
+        ApiError::bare(StatusCode::FORBIDDEN, "forbidden")
+    }
+
+    pub fn not_found() -> Self {
+        ApiError::bare(StatusCode::NOT_FOUND, "not_found")
+    }
+
+    /// 404 of the status route, which echoes the id as it was asked for.
+    pub fn unknown_job(id: &str) -> Self {
+        ApiError::not_found().with("job_id", id)
+    }
+
+    /// 429; the caller adds the headers that say when to come back.
+    pub fn rate_limited() -> Self {
+        ApiError::bare(StatusCode::TOO_MANY_REQUESTS, "rate_limited")
+    }
+
+    pub fn internal() -> Self {
+        ApiError::bare(StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+    }
+
+    pub fn method_not_allowed() -> Self {
+        ApiError::bare(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+    }
+
+    pub fn wrong_content_type(expected: &str) -> Self {
+        ApiError::legacy(&format!("Content-Type must be {expected}"), None)
+    }
+
+    /// 400 for a body that is not the JSON that a route takes.
+    pub fn unreadable(problem: impl ToString) -> Self {
+        ApiError::legacy(levqor_core::intake::INVALID_BODY, Some(problem.to_string()))
+    }
+
+    // ---- shapes of newer routes ----------------------------------------------------------------------------------
+
+    /// 400: malformed or invalid.
+    pub fn invalid(code: &str, message: impl Into<String>) -> Self {
+        ApiError::named(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// Adds what is wrong where: JSON pointer → text.
+    fn fields(self, fields: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut members = Map::new();
+        for (at, what) in fields {
+            // Two findings at one place are both told.
+            let told = match members.get(&at).and_then(Value::as_str) {
+                Some(earlier) => format!("{earlier}; {what}"),
+                None => what,
+            };
+            members.insert(at, told.into());
+        }
+        self.with("fields", members)
+    }
+
+    /// 404 of a newer route.
+    pub fn missing(what: &str) -> Self {
+        ApiError::named(StatusCode::NOT_FOUND, "not_found", format!("no such {what}"))
+    }
+
+    /// 409: it exists, in a state that does not allow it.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        ApiError::named(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// 422: the idempotency key was used before with another body.
+    pub fn idempotency_mismatch() -> Self {
+        let message =
+            "this Idempotency-Key was used before with another body; use a new key for a new request";
+        ApiError::named(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch", message)
+    }
+
+    /// 503: try again later.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(1)
+    }
+
+    // ---- HTTP itself ---------------------------------------------------------------------------------------------
+
+    pub fn body_too_large(limit_bytes: usize) -> Self {
+        let message = format!("the body may have at most {limit_bytes} bytes");
+        ApiError::named(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message).closing()
+    }
+
+    pub fn slow_body() -> Self {
+        ApiError::named(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body came too slowly").closing()
+    }
+
+    pub fn broken_body() -> Self {
+        ApiError::named(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "the body ended early or its chunks are malformed",
+        )
+        .closing()
+    }
+
+    /// The request was not well-formed HTTP (see `gate.rs`).
+    pub fn refused_head(status: StatusCode, message: &str) -> Self {
+        let code = match status {
+            StatusCode::REQUEST_TIMEOUT => "request_timeout",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "headers_too_large",
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED => "http_version_not_supported",
+            _ => "bad_request",
+        };
+        ApiError::named(status, code, message).closing()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Inner { status, body, headers } = *self.0;
+        let mut response = body::json(status, &body);
+        response.headers_mut().extend(headers);
+        response
+    }
+}
+
+impl From<levqor_store::Error> for ApiError {
+    fn from(error: levqor_store::Error) -> Self {
+        use levqor_store::Error;
+        match error {
+            Error::NotFound { what } => ApiError::missing(what),
+            Error::Conflict { what } => ApiError::conflict(what),
+            Error::Unavailable(cause) => {
+                tracing::warn!(%cause, "the database is not available");
+                ApiError::unavailable("the database is not available; try again")
+            }
+            // Only a start meets this; it is here so that a new kind of error cannot be forgotten.
+            Error::Refused { what } => {
+                tracing::error!(what, "the database refused");
+                ApiError::unavailable("the database is not available; try again")
+            }
+            Error::Bug(cause) => {
+                tracing::error!(%cause, "unexpected answer of the database");
+                ApiError::internal()
+            }
+        }
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        ApiError::legacy(&invalid.error, invalid.details)
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::InvalidPayload(fields) => {
+                let message = "the payload does not fit the workflow's schema";
+                ApiError::invalid("invalid_payload", message).fields(fields)
+            }
+            IntakeError::WorkflowDeleted(name) => ApiError::invalid(
+                "workflow_deleted",
+                format!("workflow `{name}` was deleted; put it again to use it"),
+            ),
+            IntakeError::WorkflowUnreadable(name) => {
+                ApiError::unavailable(format!("workflow `{name}` was stored by a newer Levqor than this one"))
+            }
+            IntakeError::IdempotencyConflict => ApiError::idempotency_mismatch(),
+            IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<DefinitionError> for ApiError {
+    fn from(error: DefinitionError) -> Self {
+        match error {
+            DefinitionError::Invalid(problems) => {
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                let fields = problems.into_iter().map(|mut problem| {
+                    let path = std::mem::take(&mut problem.path);
+                    (path, problem.to_string())
+                });
+                ApiError::invalid("invalid_workflow", first).fields(fields)
+            }
+            DefinitionError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The body of [`ApiError::unavailable`] when there is no room for another connection; written without hyper.
+pub fn too_many_connections() -> Vec<u8> {
+    let body = "{\"error\":\"unavailable\",\"message\":\"too many connections\"}\n";
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\n{}: application/json\r\n{}: {}\r\nretry-after: 1\r\nconnection: close\r\n{}\r\n{body}",
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        body.len(),
+        headers::as_text()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,112 @@
+//! All routes in one place, grouped by who calls them. The OpenAPI document is made from the same list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use axum::Router;
+use axum::extract::MatchedPath;
+use axum::response::{IntoResponse as _, Response};
+use http::{Method, Request};
+use tower::{Layer, Service};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::api::{batch, completion, documents, figures, health, intake, jobs, status, workflows};
+use super::context::Context;
+use super::error::ApiError;
+use super::openapi::ApiDoc;
+use crate::config::Environment;
+
+/// Every route with its handler and description. In production there are no `_dev` routes.
+pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
+    let routes = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        // Anybody.
+        .routes(routes!(health::get_root))
+        .routes(routes!(health::get_health))
+        .routes(routes!(figures::get_public_metrics))
+        .routes(routes!(status::get_status))
+        .routes(routes!(documents::get_openapi))
+        .routes(routes!(documents::get_openapi_3_1))
+        // Holders of a key: submitting work.
+        .routes(routes!(intake::submit_job))
+        .routes(routes!(batch::submit_batch))
+        // Holders of a key: looking after it.
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(jobs::get_job))
+        .routes(routes!(jobs::cancel_job))
+        .routes(routes!(jobs::retry_job))
+        .routes(routes!(jobs::redeliver_callback))
+        .routes(routes!(workflows::list_workflows))
+        .routes(routes!(workflows::get_workflow, workflows::put_workflow, workflows::delete_workflow))
+        // Operators.
+        .routes(routes!(health::get_ops_health))
+        .routes(routes!(figures::get_metrics));
+    match environment {
+        Environment::Development => routes.routes(routes!(completion::complete_job)),
+        Environment::Production => routes,
+    }
+}
+
+/// The router with its fallbacks and labels.
+pub fn finish(routes: Router<Arc<App>>, document: &OpenApi, app: Arc<App>) -> Router {
+    let labels = document.paths.paths.keys().map(|path| (path.clone(), Arc::from(path.as_str()))).collect();
+    routes
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(other_method)
+        .route_layer(Label(Arc::new(labels)))
+        .with_state(app)
+}
+
+async fn unknown_path() -> ApiError {
+    ApiError::not_found()
+}
+
+/// A known path with a method that has no handler. The router adds `Allow`.
+async fn other_method(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => Response::default(),
+        _ => ApiError::method_not_allowed().into_response(),
+    }
+}
+
+/// Notes in the request's context which route was chosen, for figures.
+#[derive(Clone)]
+struct Label(Arc<HashMap<String, Arc<str>>>);
+
+#[derive(Clone)]
+struct Labelled<S> {
+    inner: S,
+    labels: Arc<HashMap<String, Arc<str>>>,
+}
+
+impl<S> Layer<S> for Label {
+    type Service = Labelled<S>;
+
+    fn layer(&self, inner: S) -> Labelled<S> {
+        Labelled { inner, labels: self.0.clone() }
+    }
+}
+
+impl<S: Service<Request<B>>, B> Service<Request<B>> for Labelled<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        let extensions = request.extensions();
+        if let (Some(path), Some(context)) = (extensions.get::<MatchedPath>(), extensions.get::<Context>())
+            && let Some(label) = self.labels.get(path.as_str())
+        {
+            context.set_route(label.clone());
+        }
+        self.inner.call(request)
+    }
+}

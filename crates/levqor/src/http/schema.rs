@@ -1,0 +1,113 @@
+//! Bodies that no type of ours is built for, described for the OpenAPI document: requests are read by core as text, and
+//! errors are made as maps. What stands here must match `levqor_core::intake` and `error.rs`; the contract's tests compare.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// What a job is made of.
+#[derive(ToSchema)]
+pub struct IntakeBody {
+    /// 1 to 128 characters.
+    #[schema(min_length = 1, max_length = 128, example = "hello")]
+    pub workflow: String,
+    /// At most 204,800 bytes as compact UTF-8.
+    #[schema(value_type = Object)]
+    pub payload: Value,
+    /// Gets the signed callback: an `http://` or `https://` URL outside our own network.
+    #[schema(min_length = 1, max_length = 1024, nullable = false)]
+    pub callback_url: Option<String>,
+    #[schema(nullable = false)]
+    pub priority: Option<PriorityWord>,
+    /// Not before this time: RFC 3339, or seconds since 1970. Not together with `delay`.
+    #[schema(nullable = false)]
+    pub run_at: Option<TextOrSeconds>,
+    /// Not before so long from now: `500ms`, `30s`, `5m`, `2h`, `7d`, or seconds.
+    #[schema(nullable = false)]
+    pub delay: Option<TextOrSeconds>,
+    /// At most 32 names of up to 64 characters with values of up to 256.
+    #[schema(nullable = false)]
+    pub tags: Option<BTreeMap<String, String>>,
+    /// Says what would happen and stores nothing.
+    #[schema(nullable = false)]
+    pub dry_run: Option<bool>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum PriorityWord {
+    Low,
+    Normal,
+    High,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum TextOrSeconds {
+    Text(String),
+    Seconds(f64),
+}
+
+/// A line that was accepted has `job_id` and `status`; one that was refused the members of an error.
+#[derive(ToSchema)]
+pub struct LineView {
+    /// Counted from 1, blank lines included.
+    pub line: usize,
+    #[schema(nullable = false)]
+    pub job_id: Option<String>,
+    #[schema(nullable = false)]
+    pub status: Option<String>,
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    pub details: Option<String>,
+    #[schema(nullable = false)]
+    pub message: Option<String>,
+    #[schema(nullable = false)]
+    pub fields: Option<BTreeMap<String, String>>,
+}
+
+#[derive(ToSchema)]
+pub struct CompletionBody {
+    /// Any JSON; `{"ok":true}` when it is left out.
+    pub result: Option<Value>,
+}
+
+/// A refusal in the first version's shape.
+#[derive(ToSchema)]
+pub struct BareError {
+    #[schema(example = "not_found")]
+    pub error: String,
+}
+
+/// 404 of the status route.
+#[derive(ToSchema)]
+pub struct UnknownJob {
+    #[schema(example = "not_found")]
+    pub error: String,
+    /// As it was asked for.
+    pub job_id: String,
+}
+
+/// A validation error in the first version's shape.
+#[derive(ToSchema)]
+pub struct LegacyError {
+    #[schema(example = "Invalid request body")]
+    pub error: String,
+    /// One violation.
+    pub details: Option<String>,
+}
+
+/// A refusal in the newer shape.
+#[derive(ToSchema)]
+pub struct NamedError {
+    /// A stable code.
+    #[schema(example = "conflict")]
+    pub error: String,
+    /// For a person.
+    pub message: String,
+    /// JSON pointer → what is wrong there.
+    #[schema(nullable = false)]
+    pub fields: Option<BTreeMap<String, String>>,
+}

@@ -1,0 +1,13 @@
+//! The HTTP contract, through the real server on loopback: a real SQLite store, the real engine, raw TCP clients.
+#![allow(clippy::unwrap_used)]
+
+mod batch;
+mod body;
+mod client;
+mod contract;
+mod framing;
+mod jobs;
+mod limits;
+mod rates;
+mod server;
+mod surface;

@@ -1,0 +1,117 @@
+//! A server of a test's own, on a free port, with a database of its own.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use levqor::config::Config;
+use levqor::http::{Served, Server};
+use levqor::logging::LogSink;
+use levqor_core::address::OutboundPolicy;
+use levqor_core::clock::Clock;
+use levqor_core::signature::Secret;
+use levqor_engine::{Engine, Settings};
+use levqor_store::{Location, Store};
+use levqor_testkit::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::{Client, Reply};
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the Clock that everything else is handed")]
+    fn now_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+    }
+}
+
+/// What was logged so far.
+#[derive(Clone, Default)]
+pub struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub engine: Engine,
+    pub logged: Logged,
+    pub log: LogSink,
+    stop: Option<oneshot::Sender<()>>,
+    pub running: Option<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl TestServer {
+    /// With these variables beside generous limits.
+    pub async fn start(vars: &[(&str, &str)]) -> TestServer {
+        let dir = TempDir::new();
+        let mut map: BTreeMap<String, String> = BTreeMap::new();
+        let defaults =
+            [("PORT", "0"), ("HOST", "127.0.0.1"), ("RATE_BURST", "100000"), ("RATE_GLOBAL", "100000")];
+        for (name, value) in defaults.iter().chain(vars) {
+            map.insert(name.to_string(), value.to_string());
+        }
+        let config = Config::from_map(&map).unwrap();
+        let store = Store::open(&Location::Sqlite(dir.join("test.db")), "test-node").await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
+        settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());
+        let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
+        let logged = Logged::default();
+        let log = LogSink::start(Box::new(logged.clone())).unwrap();
+        let served = Served::new(config, engine.clone(), clock, Some(log.clone()));
+        let server = Server::bind(served).unwrap();
+        let address = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let until = async {
+            let _ = stopped.await;
+        };
+        let running = Some(tokio::spawn(server.run(until, Duration::from_secs(5))));
+        TestServer { address, engine, logged, log, stop: Some(stop), running, _dir: dir }
+    }
+
+    /// Without a key.
+    pub fn anon(&self) -> Client {
+        Client::new(self.address, None)
+    }
+
+    pub fn key(&self, key: &str) -> Client {
+        Client::new(self.address, Some(key))
+    }
+
+    /// Submits a job of a workflow that nobody defined: it stays queued. Returns its id.
+    pub async fn submit(&self, client: &Client) -> String {
+        let reply = client.post("/api/v1/intake", r#"{"workflow":"nobody-defined","payload":{}}"#).await;
+        assert_eq!(reply.status, 202, "{reply:?}");
+        reply.json()["job_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Begins a graceful stop.
+    pub fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+}
+
+/// Checks one line of a table.
+pub fn check(what: &str, reply: &Reply, status: u16, body: &str) {
+    assert_eq!((reply.status, reply.text().as_str()), (status, body), "{what}");
+}
