@@ -123,13 +123,10 @@ pub(crate) async fn fail_broken(shared: &Shared, job: &ClaimedJob) {
 
 /// Records until it is recorded. While the database is away the finished work is kept here, and nothing is claimed.
 pub(crate) async fn record(shared: &Shared, record: Record) -> Fenced {
-    let ended = match &record.then {
-        Then::Finish(finish) => Some(finish.state),
-        Then::Rest { until_ms } => {
-            shared.due.add(*until_ms);
-            None
-        }
-        Then::Stay | Then::HandBack | Then::Park => None,
+    let (ended, rests_until_ms) = match &record.then {
+        Then::Finish(finish) => (Some(finish.state), None),
+        Then::Rest { until_ms } => (None, Some(*until_ms)),
+        Then::Stay | Then::HandBack | Then::Park => (None, None),
     };
     let mut failures = 0u64;
     let mut _waiting = None;
@@ -138,6 +135,10 @@ pub(crate) async fn record(shared: &Shared, record: Record) -> Fenced {
             Ok(Fenced::Done) => {
                 if let Some(state) = ended {
                     shared.counters.finished(state);
+                }
+                // After the commit: a look at the store before it would find nothing due, and forget the time.
+                if let Some(until_ms) = rests_until_ms {
+                    shared.due.add(until_ms);
                 }
                 return Fenced::Done;
             }
@@ -250,7 +251,10 @@ impl<'a> Run<'a> {
                     Err(error) => self.fail(State::Failed, now_ms, error).await,
                 }
             }
-            Plan::Failed { step, error } => self.fail(State::Failed, now_ms, error.at_step(&step)).await,
+            Plan::Failed { step, error } => {
+                self.close_started(&step, &error, now_ms);
+                self.fail(State::Failed, now_ms, error.at_step(&step)).await
+            }
         }
     }
 
@@ -359,6 +363,16 @@ impl<'a> Run<'a> {
         }
         self.push(row);
         if self.under_way.is_empty() { Next::Plan } else { self.stay().await }
+    }
+
+    /// An attempt whose start alone is on record, and which may not run again, gets its end on record: a retry by a person
+    /// then finds a failed step like any other.
+    fn close_started(&mut self, step: &str, error: &JobError, now_ms: i64) {
+        let started = self.rows.iter().find(|row| row.step == step && row.status == StepStatus::Started).cloned();
+        if let Some(row) = started {
+            let error = Some(error.clone());
+            self.push(StepRow { status: StepStatus::Failed, finished_at_ms: Some(now_ms), error, ..row });
+        }
     }
 
     /// Adds a row, or puts it in the place of an earlier one of the same attempt.
