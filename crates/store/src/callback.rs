@@ -17,9 +17,9 @@ pub(crate) const NEXT_HOST: &str =
 pub(crate) const TRY: &str = "insert into callback_tries (callback_id, attempt, at_ms, duration_ms, status, error) \
     values ($1, $2, $3, $4, $5, $6)";
 
-/// A try whose lease ran out without a record. When it began is known from its lease, how long it took is not.
+/// A try whose lease ran out without a record: it began with the lease and took no longer than that.
 pub(crate) const LOST: &str = "insert into callback_tries (callback_id, attempt, at_ms, duration_ms, status, error) \
-    values ($1, $2, $3, 0, null, 'lost') on conflict (callback_id, attempt) do nothing";
+    values ($1, $2, $3, $4, null, 'lost') on conflict (callback_id, attempt) do nothing";
 
 pub(crate) async fn insert(tx: &mut Tx<'_>, new: &NewCallback, now_ms: i64) -> Result<()> {
     let job_id = new.job_id.to_string();

@@ -61,6 +61,13 @@ impl Sqlite {
             .map_err(|error| Error::Bug(error.into()))?
     }
 
+    pub(crate) async fn read_setting(path: &Path, name: &str) -> Result<Option<String>> {
+        let (path, name) = (path.to_owned(), name.to_owned());
+        tokio::task::spawn_blocking(move || file::read_setting(&path, &name))
+            .await
+            .map_err(|error| Error::Bug(error.into()))?
+    }
+
     pub(crate) async fn close(&self) {
         self.readers.stop();
         let (reply, closed) = oneshot::channel();
@@ -176,3 +183,6 @@ impl Drop for Sqlite {
 fn closed() -> Error {
     Error::away("the store is closed")
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,15 @@ impl<'a> Tx<'a> {
         Tx { conn, effects: Effects::default() }
     }
 
+    /// The connection itself, for tests that make it fail.
+    #[cfg(test)]
+    pub(crate) fn sqlite(&self) -> &'a Mutex<Connection> {
+        match self.conn {
+            Conn::Sqlite(conn) => conn,
+            Conn::Postgres(_) | Conn::PostgresRead(_) => panic!("not a SQLite transaction"),
+        }
+    }
+
     pub(crate) fn is_sqlite(&self) -> bool {
         matches!(self.conn, Conn::Sqlite(_))
     }

@@ -46,7 +46,12 @@ pub(super) fn claim(conn: &Connection, wanted: &Wanted) -> Result<Vec<ClaimedCal
         let (attempt, round, job_id, url, host, body) = taken;
         if attempt > 1 {
             // Changes nothing where the try before is on record, which is the rule.
-            conn.prepare_cached(LOST)?.execute((&id, attempt - 1, due_at_ms - CALLBACK_LEASE_MS))?;
+            conn.prepare_cached(LOST)?.execute((
+                &id,
+                attempt - 1,
+                due_at_ms - CALLBACK_LEASE_MS,
+                CALLBACK_LEASE_MS,
+            ))?;
         }
         let callback = NewCallback { id, job_id: decode::job_id(&job_id)?, url, host, body };
         claimed.push(ClaimedCallback { callback, attempt, round });

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::tx::{Conn, Tx};
-use crate::{Error, Result, migrate};
+use crate::{Error, Result, migrate, settings};
 
 /// A file that this process alone writes, migrated.
 pub(super) struct DataFile {
@@ -46,6 +46,15 @@ pub(super) fn pending_migrations(path: &Path) -> Result<Vec<String>> {
     let conn = Mutex::new(conn);
     let mut tx = Tx::new(Conn::Sqlite(&conn));
     Ok(at_once(migrate::pending(&mut tx))?.iter().map(|migration| migration.name.to_owned()).collect())
+}
+
+/// A setting, also while a server runs.
+pub(super) fn read_setting(path: &Path, name: &str) -> Result<Option<String>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let conn = Mutex::new(open_to_read(path)?);
+    at_once(settings::find_if_there(&mut Tx::new(Conn::Sqlite(&conn)), name))
 }
 
 /// A connection that never writes, with a small cache.

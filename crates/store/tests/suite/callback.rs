@@ -1,0 +1,150 @@
+//! Commit 5.
+
+use levqor_core::job::Fenced;
+use levqor_store::{CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, Error};
+
+use crate::world::*;
+
+fn tried(attempt: i64, status: i64) -> CallbackTry {
+    let error = (status >= 300).then(|| format!("the receiver answered {status}"));
+    CallbackTry { attempt, at_ms: NOON, duration_ms: 12, status: Some(status), error }
+}
+
+impl World {
+    async fn due(&self, now_ms: i64) -> Vec<ClaimedCallback> {
+        self.store.claim_callbacks(10, &[], now_ms).await.unwrap()
+    }
+}
+
+each_engine! {
+    async fn a_callback_is_claimed_once_and_delivered(world: World) {
+        let id = world.finished_with_callback("a.example", NOON).await;
+        tokio::time::timeout(LIMIT, world.store.callback_wake()).await.unwrap();
+
+        assert_eq!(world.due(NOON - 1).await, [], "not before the job's end");
+        let claimed = world.due(NOON).await;
+        assert_eq!(claimed.len(), 1);
+        assert_eq!((claimed[0].attempt, claimed[0].round), (1, 1));
+        assert_eq!(claimed[0].callback.job_id, id);
+        assert_eq!(claimed[0].callback.body, format!(r#"{{"job_id":"{id}"}}"#));
+        assert_eq!(world.due(NOON).await, [], "leased");
+
+        let done = world.store.record_callback(&claimed[0], tried(1, 200), CallbackEnd::Delivered).await.unwrap();
+
+        assert_eq!(done, Fenced::Done);
+        let row = world.store.find_job(id).await.unwrap().unwrap();
+        assert_eq!(row.callbacks[0].state, CallbackState::Delivered);
+        assert_eq!((row.callbacks[0].due_at_ms, &row.callbacks[0].tries), (None, &vec![tried(1, 200)]));
+        assert_eq!(world.due(NOON + DAY).await, []);
+        assert_eq!(world.store.live_counts().await.unwrap().callbacks_due, 0);
+    }
+
+    async fn a_failed_try_comes_again_when_it_is_due(world: World) {
+        let id = world.finished_with_callback("a.example", NOON).await;
+        let first = world.due(NOON).await.remove(0);
+        let again = CallbackEnd::Retry { due_at_ms: NOON + 5 * SECOND };
+        assert_eq!(world.store.record_callback(&first, tried(1, 500), again).await.unwrap(), Fenced::Done);
+
+        assert_eq!(world.due(NOON + 5 * SECOND - 1).await, []);
+        let second = world.due(NOON + 5 * SECOND).await.remove(0);
+        assert_eq!((second.attempt, second.round), (2, 2));
+        assert_eq!(second.callback, first.callback, "the same bytes");
+        let end = world.store.record_callback(&second, tried(2, 410), CallbackEnd::Gone).await.unwrap();
+
+        assert_eq!(end, Fenced::Done);
+        let callbacks = world.store.find_job(id).await.unwrap().unwrap().callbacks;
+        assert_eq!(callbacks[0].state, CallbackState::Gone);
+        assert_eq!(callbacks[0].tries, [tried(1, 500), tried(2, 410)]);
+    }
+
+    async fn a_try_whose_process_died_reads_lost_and_its_late_record_is_stale(world: World) {
+        let id = world.finished_with_callback("a.example", NOON).await;
+        let lost = world.due(NOON).await.remove(0);
+        let world = world.after_a_crash().await;
+
+        assert_eq!(world.due(NOON + CALLBACK_LEASE_MS - 1).await, []);
+        let again = world.due(NOON + CALLBACK_LEASE_MS).await.remove(0);
+
+        assert_eq!((again.attempt, again.round), (2, 2));
+        let late = world.store.record_callback(&lost, tried(1, 200), CallbackEnd::Delivered).await.unwrap();
+        assert_eq!(late, Fenced::Stale);
+        let callbacks = world.store.find_job(id).await.unwrap().unwrap().callbacks;
+        assert_eq!(callbacks[0].state, CallbackState::Due);
+        let words = CallbackTry { attempt: 1, at_ms: NOON, duration_ms: CALLBACK_LEASE_MS, status: None, error: Some("lost".to_owned()) };
+        assert_eq!(callbacks[0].tries, [words]);
+    }
+
+    async fn a_busy_receiver_is_passed_over_whatever_waits_for_it(world: World) {
+        for n in 0..30 {
+            world.finished_with_callback("dead.example", NOON + n).await;
+        }
+        let late = world.finished_with_callback("alive.example", NOON + 100).await;
+
+        let busy = ["dead.example:443".to_owned()];
+        let claimed = world.store.claim_callbacks(5, &busy, NOON + 200).await.unwrap();
+
+        assert_eq!(claimed.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), [late]);
+    }
+
+    async fn the_oldest_due_go_first_across_receivers(world: World) {
+        let mut jobs = Vec::new();
+        for (n, host) in ["b.example", "a.example", "c.example", "a.example"].into_iter().enumerate() {
+            jobs.push(world.finished_with_callback(host, NOON + n as i64).await);
+        }
+
+        let first: Vec<_> = world.store.claim_callbacks(3, &[], NOON + 10).await.unwrap();
+        let rest = world.due(NOON + 10).await;
+
+        assert_eq!(first.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), jobs[..3]);
+        assert_eq!(rest.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), jobs[3..]);
+    }
+
+    async fn a_redelivery_starts_the_schedule_over_and_counts_on(world: World) {
+        let id = world.finished_with_callback("a.example", NOON).await;
+        let first = world.due(NOON).await.remove(0);
+        world.store.record_callback(&first, tried(1, 500), CallbackEnd::Exhausted).await.unwrap();
+        // Takes the wake-up of the job's end, so that the next one is the redelivery's.
+        tokio::time::timeout(LIMIT, world.store.callback_wake()).await.unwrap();
+
+        let callback = world.store.redeliver(id, NOON + HOUR).await.unwrap();
+
+        assert_eq!(callback, first.callback.id);
+        tokio::time::timeout(LIMIT, world.store.callback_wake()).await.unwrap();
+        let again = world.due(NOON + HOUR).await.remove(0);
+        assert_eq!((again.attempt, again.round), (2, 1));
+        assert_eq!(again.callback, first.callback);
+    }
+
+    async fn a_redelivery_asked_for_during_a_try_is_made_all_the_same(world: World) {
+        let id = world.finished_with_callback("a.example", NOON).await;
+        let under_way = world.due(NOON).await.remove(0);
+
+        world.store.redeliver(id, NOON + 1).await.unwrap();
+
+        let late = world.store.record_callback(&under_way, tried(1, 200), CallbackEnd::Delivered).await.unwrap();
+        assert_eq!(late, Fenced::Stale);
+        assert_eq!(world.due(NOON + 1).await.len(), 1);
+    }
+
+    async fn there_is_nothing_to_redeliver_without_a_callback(world: World) {
+        let silent = world.put(job(NOON)).await;
+
+        let conflict = world.store.redeliver(silent, NOON).await;
+        let unknown = world.store.redeliver(id(NOON), NOON).await;
+
+        assert!(matches!(conflict, Err(Error::Conflict { .. })), "{conflict:?}");
+        assert!(matches!(unknown, Err(Error::NotFound { what: "job" })), "{unknown:?}");
+    }
+
+    async fn two_claimers_never_share_a_callback(world: World) {
+        for n in 0..20 {
+            world.finished_with_callback(["a.example", "b.example"][n % 2], NOON).await;
+        }
+
+        let claims = (0..4).map(|_| world.store.claim_callbacks(20, &[], NOON));
+        let claimed: Vec<_> = futures_util::future::join_all(claims).await.into_iter().flat_map(Result::unwrap).collect();
+
+        let ids: std::collections::BTreeSet<_> = claimed.iter().map(|it| it.callback.id.clone()).collect();
+        assert_eq!((claimed.len(), ids.len()), (20, 20));
+    }
+}

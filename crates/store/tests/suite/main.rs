@@ -1,0 +1,23 @@
+//! What every engine must do, told once: each test runs on SQLite and on PostgreSQL. Files mirror the nouns of the store.
+//!
+//! PostgreSQL is the one that `levqor-testkit-pg run -- cargo test -p levqor-store` starts; without one the tests fail.
+
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod world;
+
+mod callback;
+mod claim;
+mod end;
+mod figures;
+mod intake;
+mod list;
+mod nodes;
+mod prune;
+mod record;
+mod retry;
+mod schema;
+mod sqlite_file;
+mod upkeep;
+mod workflow;

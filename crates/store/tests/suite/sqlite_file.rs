@@ -1,0 +1,167 @@
+//! What only a file can meet: links, locks, strangers, sudden death, a crowd of writers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use levqor_core::job::Intake;
+use levqor_store::{Error, Location, Store};
+use levqor_testkit::TempDir;
+
+use crate::world::*;
+
+async fn refusal(path: &Path) -> String {
+    match Store::open(&Location::Sqlite(path.to_owned()), "node").await {
+        Err(Error::Refused { what }) => {
+            assert!(what.starts_with("the database file "), "{what}");
+            what
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{} was opened", path.display()),
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_file_is_refused_whatever_path_it_takes() {
+    let world = World::sqlite().await;
+    let link = world.dir.join("link.db");
+    std::os::unix::fs::symlink(world.dir.join("levqor.db"), &link).unwrap();
+
+    for path in [world.dir.join("levqor.db"), link, world.dir.join("./levqor.db")] {
+        let what = refusal(&path).await;
+        assert!(what.contains("levqor.db ") && what.contains("another Levqor process"), "{what}");
+    }
+    drop(world.store);
+    Store::open(&world.location, "node-2").await.unwrap();
+}
+
+#[tokio::test]
+async fn folders_are_made_and_impossible_paths_are_named() {
+    let dir = TempDir::new();
+    Store::open(&Location::Sqlite(dir.join("a/b/levqor.db")), "node").await.unwrap();
+    assert!(dir.join("a/b/levqor.db").exists());
+
+    assert!(refusal(dir.path()).await.contains("folder"));
+    std::fs::write(dir.join("file"), "").unwrap();
+    assert!(refusal(&dir.join("file/levqor.db")).await.contains("folder"));
+    assert!(refusal(Path::new(":memory:")).await.contains("not the path of a file"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let dir = TempDir::new();
+    let text = "Dear diary, this is certainly not a database. ".repeat(100);
+    std::fs::write(dir.join("diary.txt"), &text).unwrap();
+
+    assert!(refusal(&dir.join("diary.txt")).await.contains("not a SQLite database"));
+    assert_eq!(std::fs::read_to_string(dir.join("diary.txt")).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_keeps_its_users() {
+    let dir = TempDir::new();
+    let path = dir.join("levqor.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(
+        "create table users (id text primary key, email text unique not null, name text, locale text, currency text,
+         meta text, created_at real not null, updated_at real not null);
+         insert into users values ('u1', 'ada@example.org', 'Ada', null, 'EUR', '{\"a\":1}', 1.5, 2.5)",
+    )
+    .unwrap();
+    drop(old);
+    let location = Location::Sqlite(path.clone());
+    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core"]);
+
+    let store = Store::open(&location, "node").await.unwrap();
+    assert_eq!(store.intake(job(NOON)).await.unwrap(), Intake::Created);
+    store.close().await;
+
+    let user: (String, f64) = rusqlite::Connection::open(&path)
+        .unwrap()
+        .query_row("select email || name || currency || meta, created_at from users", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(user, ("ada@example.orgAdaEUR{\"a\":1}".to_owned(), 1.5));
+}
+
+#[tokio::test]
+async fn asking_what_is_pending_changes_nothing() {
+    let dir = TempDir::new();
+    let location = Location::Sqlite(dir.join("none.db"));
+
+    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core"]);
+
+    assert!(!dir.join("none.db").exists());
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_in_the_file_as_it_lies_there() {
+    let world = World::sqlite().await;
+    let id = world.put(job(NOON)).await;
+
+    // What a power cut leaves: the file and its WAL at this moment. The page before its acknowledgement is on disk.
+    let copy = TempDir::new();
+    for name in ["levqor.db", "levqor.db-wal"] {
+        std::fs::copy(world.dir.join(name), copy.join(name)).unwrap();
+    }
+
+    let after = Store::open(&Location::Sqlite(copy.join("levqor.db")), "node-2").await.unwrap();
+    assert!(after.find_job(id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_close_leaves_one_tidy_file() {
+    let world = World::sqlite().await;
+    world.put(job(NOON)).await;
+
+    world.store.close().await;
+    drop(world.store);
+
+    let wal = std::fs::metadata(world.dir.join("levqor.db-wal")).map_or(0, |it| it.len());
+    assert_eq!(wal, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_intakes_at_once_share_few_commits() {
+    let world = World::sqlite().await;
+    let before = commits(&world.dir.join("levqor.db-wal"));
+    let store = Arc::new(world.store);
+
+    let asks: Vec<_> = (0..1_000)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.intake(job(NOON)).await.unwrap() })
+        })
+        .collect();
+    for ask in asks {
+        assert_eq!(ask.await.unwrap(), Intake::Created);
+    }
+
+    let made = commits(&world.dir.join("levqor.db-wal")) - before;
+    assert!((1..=250).contains(&made), "{made} commits for 1,000 intakes");
+}
+
+/// Counts the frames of the WAL that end a transaction, as the file format defines them.
+fn commits(wal: &Path) -> usize {
+    let bytes = std::fs::read(wal).unwrap();
+    let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let page_bytes = word(8) as usize;
+    let salt = &bytes[16..24];
+    let frames =
+        (32..bytes.len()).step_by(24 + page_bytes).take_while(|at| bytes.get(at + 8..at + 16) == Some(salt));
+    frames.filter(|at| word(at + 4) != 0).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_program_may_read_the_live_file() {
+    let world = World::sqlite().await;
+    world.put(job(NOON)).await;
+
+    let other = rusqlite::Connection::open(world.dir.join("levqor.db")).unwrap();
+    other.execute_batch("begin").unwrap();
+    let seen: i64 = other.query_row("select count(*) from jobs", [], |row| row.get(0)).unwrap();
+    world.store.intake_many((0..5_000).map(|_| job(NOON)).collect()).await.unwrap();
+    let still: i64 = other.query_row("select count(*) from jobs", [], |row| row.get(0)).unwrap();
+
+    assert_eq!((seen, still), (1, 1), "its snapshot holds while we write");
+}
