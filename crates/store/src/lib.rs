@@ -7,6 +7,7 @@ mod callback;
 mod decode;
 mod fault;
 mod figures;
+mod fill;
 mod job;
 mod migrate;
 mod postgres;
@@ -101,6 +102,15 @@ impl Store {
         match location {
             Location::Sqlite(path) => Sqlite::pending_migrations(path).await,
             Location::Postgres(url) => Postgres::pending_migrations(url).await,
+        }
+    }
+
+    /// [`Store::find_setting`] from outside: of a database that another process may own. Changes nothing; `None` also where
+    /// there is no database yet.
+    pub async fn read_setting(location: &Location, name: &str) -> Result<Option<String>> {
+        match location {
+            Location::Sqlite(path) => Sqlite::read_setting(path, name).await,
+            Location::Postgres(url) => Postgres::read_setting(url, name).await,
         }
     }
 

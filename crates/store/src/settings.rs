@@ -1,11 +1,17 @@
 //! Small values that the installation keeps.
 
 use crate::tx::Tx;
-use crate::{Error, Result};
+use crate::{Error, Result, migrate};
 
 pub(crate) async fn find(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.query_opt("select value from settings where name = $1", &[name.into()]).await?;
     row.map(|row| row.text(0)).transpose()
+}
+
+/// The same where there may be no tables yet.
+pub(crate) async fn find_if_there(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
+    let is_empty = migrate::pending(tx).await?.len() == migrate::names().len();
+    if is_empty { Ok(None) } else { find(tx, name).await }
 }
 
 /// The first one wins: nodes that start at the same time agree.

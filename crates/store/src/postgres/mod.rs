@@ -30,7 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, Result, figures, migrate};
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, Result, figures, migrate, settings};
 use claims::Claims;
 use collector::Collector;
 use connect::Connector;
@@ -125,6 +125,17 @@ impl Postgres {
         let connector = Connector::new(url)?;
         let cold = Cold::new(&connector)?;
         pending(&cold).await
+    }
+
+    pub(crate) async fn read_setting(url: &str, name: &str) -> Result<Option<String>> {
+        let connector = Connector::new(url)?;
+        let cold = Cold::new(&connector)?;
+        let name = name.to_owned();
+        let found = cold.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { settings::find_if_there(tx, &name).await })
+        });
+        found.await.map_err(connect::explain)
     }
 
     /// Waits until all that was accepted is done.
