@@ -104,6 +104,7 @@ pub struct Config {
 impl Config {
     /// Reads `.env` in the working directory, if there is one, then the environment, which wins, then `arguments` (of the
     /// command line), which win over both; an empty argument unsets what the others say.
+    #[allow(clippy::disallowed_methods, reason = "this is the Config that everything else is handed")]
     pub fn load_with(arguments: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
         let mut vars = BTreeMap::new();
         match dotenvy::from_path_iter(".env") {

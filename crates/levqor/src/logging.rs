@@ -33,8 +33,9 @@ struct Shared {
 #[derive(Default)]
 struct Buffer {
     lines: Vec<u8>,
+    /// Lines lost since the last write.
+    untold: u64,
     dropped: u64,
-    dropped_in_all: u64,
     is_writing: bool,
     is_closed: bool,
 }
@@ -56,8 +57,8 @@ impl LogSink {
     pub fn append(&self, line: impl FnOnce(&mut Vec<u8>)) {
         let mut buffer = self.0.lock();
         if buffer.lines.len() >= BUFFER_BYTES || buffer.is_closed {
+            buffer.untold += 1;
             buffer.dropped += 1;
-            buffer.dropped_in_all += 1;
             return;
         }
         let was_empty = buffer.lines.is_empty();
@@ -70,7 +71,7 @@ impl LogSink {
 
     /// Lines lost since the start because the output was too slow.
     pub fn dropped(&self) -> u64 {
-        self.0.lock().dropped_in_all
+        self.0.lock().dropped
     }
 
     /// Waits until all lines so far are written (at most two seconds), then takes no more. For the end of the process.
@@ -95,7 +96,7 @@ impl Shared {
             let mut buffer = self.lock();
             buffer.is_writing = false;
             self.written.notify_all();
-            while buffer.lines.is_empty() && buffer.dropped == 0 {
+            while buffer.lines.is_empty() && buffer.untold == 0 {
                 if buffer.is_closed {
                     return;
                 }
@@ -103,15 +104,18 @@ impl Shared {
             }
             lines.clear();
             std::mem::swap(&mut lines, &mut buffer.lines);
-            let dropped = std::mem::take(&mut buffer.dropped);
+            let untold = std::mem::take(&mut buffer.untold);
             let is_closed = buffer.is_closed;
             buffer.is_writing = true;
             drop(buffer);
 
-            if dropped > 0 {
-                lines.extend_from_slice(
-                    format!("{dropped} log lines dropped: the output is too slow\n").as_bytes(),
+            if untold > 0 {
+                // JSON in either format: those who read lines by program need it, and a person can read it too.
+                let line = format!(
+                    "{{\"level\":\"WARN\",\"message\":\"log lines dropped\",\"count\":{untold}}}
+"
                 );
+                lines.extend_from_slice(line.as_bytes());
             }
             // An output that is gone (a closed pipe) loses its lines; there is nowhere left to say so.
             let _ = out.write_all(&lines).and_then(|()| out.flush());
@@ -202,7 +206,7 @@ mod tests {
         sink.close();
 
         let all: Vec<u8> = written.try_iter().flatten().collect();
-        let told = format!("{dropped} log lines dropped");
+        let told = format!("\"message\":\"log lines dropped\",\"count\":{dropped}");
         let tail = String::from_utf8_lossy(&all[all.len().saturating_sub(200)..]).into_owned();
         assert!(tail.contains(&told), "{tail:?} must contain {told:?}");
     }

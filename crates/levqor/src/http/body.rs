@@ -14,17 +14,26 @@ use tokio::time::Instant;
 use super::error::{ApiError, Result};
 use super::headers::JSON;
 
-/// Between two pieces of a body.
-const GAP: Duration = Duration::from_secs(10);
+/// How slowly a body may come.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Between two pieces of it.
+    gap: Duration,
+    /// For all of it; every further `rate_bytes` received buy a second more.
+    whole: Duration,
+    rate_bytes: u64,
+}
 
-/// For a whole body; every further [`MIN_RATE_BYTES`] received buy a second more.
-const WHOLE: Duration = Duration::from_secs(30);
-
-const MIN_RATE_BYTES: u64 = 64 * 1024;
+const PACE: Pace =
+    Pace { gap: Duration::from_secs(10), whole: Duration::from_secs(30), rate_bytes: 64 * 1024 };
 
 /// Reads a body of at most `limit_bytes`. One that announces more is refused before anything of it is read.
-pub async fn read(headers: &HeaderMap, mut body: Body, limit_bytes: usize) -> Result<Bytes> {
+pub async fn read(headers: &HeaderMap, body: Body, limit_bytes: usize) -> Result<Bytes> {
     refuse_announced(headers, limit_bytes)?;
+    collect(body, limit_bytes, PACE).await
+}
+
+async fn collect(mut body: Body, limit_bytes: usize, pace: Pace) -> Result<Bytes> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -33,8 +42,8 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limit_bytes: usize) -> Re
     let mut rest = BytesMut::new();
     loop {
         let received = first.len() + rest.len();
-        let until = started + WHOLE + Duration::from_secs(received as u64 / MIN_RATE_BYTES);
-        let wait = GAP.min(until.saturating_duration_since(Instant::now()));
+        let until = started + pace.whole + Duration::from_secs(received as u64 / pace.rate_bytes);
+        let wait = pace.gap.min(until.saturating_duration_since(Instant::now()));
         let frame = match tokio::time::timeout(wait, body.frame()).await {
             Err(_) => return Err(ApiError::slow_body()),
             Ok(Some(Err(_))) => return Err(ApiError::broken_body()),
@@ -111,7 +120,39 @@ pub fn text(status: StatusCode, content_type: &'static str, text: impl Into<Byte
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use axum::response::IntoResponse as _;
+
     use super::*;
+
+    /// A body of these pieces, each after a wait.
+    fn pieces(count: usize, piece: &'static [u8], wait: Duration) -> Body {
+        let pieces = futures_util::stream::unfold(0, move |sent| async move {
+            if sent == count {
+                return None;
+            }
+            tokio::time::sleep(wait).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(piece)), sent + 1))
+        });
+        Body::from_stream(pieces)
+    }
+
+    #[tokio::test]
+    async fn a_body_must_keep_its_pace() {
+        let ms = Duration::from_millis;
+        let pace = Pace { gap: ms(200), whole: ms(400), rate_bytes: 1000 };
+        let status = |result: Result<Bytes>| {
+            result.map(|body| body.len()).map_err(|error| error.into_response().status())
+        };
+
+        let steady = collect(pieces(5, b"abc", ms(1)), 100, pace).await;
+        assert_eq!(status(steady), Ok(15));
+        let stopped = collect(pieces(1, b"abc", ms(60_000)), 100, pace).await;
+        assert_eq!(status(stopped), Err(StatusCode::REQUEST_TIMEOUT), "a gap");
+        let dripping = collect(pieces(1000, b"a", ms(20)), 10_000, pace).await;
+        assert_eq!(status(dripping), Err(StatusCode::REQUEST_TIMEOUT), "a drip without a gap");
+        let large = collect(pieces(100, b"abc", ms(1)), 100, pace).await;
+        assert_eq!(status(large), Err(StatusCode::PAYLOAD_TOO_LARGE));
+    }
 
     #[test]
     fn json_content_types_are_known_in_all_their_spellings() {

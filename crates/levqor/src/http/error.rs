@@ -188,6 +188,12 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An error with its sources, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl From<levqor_store::Error> for ApiError {
     fn from(error: levqor_store::Error) -> Self {
         use levqor_store::Error;
@@ -195,7 +201,7 @@ impl From<levqor_store::Error> for ApiError {
             Error::NotFound { what } => ApiError::missing(what),
             Error::Conflict { what } => ApiError::conflict(what),
             Error::Unavailable(cause) => {
-                tracing::warn!(%cause, "the database is not available");
+                tracing::warn!(cause = chain(&*cause), "the database is not available");
                 ApiError::unavailable("the database is not available; try again")
             }
             // Only a start meets this; it is here so that a new kind of error cannot be forgotten.
@@ -204,7 +210,7 @@ impl From<levqor_store::Error> for ApiError {
                 ApiError::unavailable("the database is not available; try again")
             }
             Error::Bug(cause) => {
-                tracing::error!(%cause, "unexpected answer of the database");
+                tracing::error!(cause = chain(&*cause), "unexpected answer of the database");
                 ApiError::internal()
             }
         }

@@ -163,7 +163,8 @@ fn framing(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Framing, Re
                 }
             }
             14 if header.name.eq_ignore_ascii_case("content-length") => {
-                if length.replace(parse_length(header.value)?).is_some() {
+                let earlier = length.replace(parse_length(header.value)?);
+                if earlier.is_some() {
                     return Err(Refusal::Length);
                 }
             }

@@ -121,6 +121,12 @@ impl Connection {
         self.buffer.is_empty() && self.fill().await == 0
     }
 
+    /// Everything that comes until the server closes.
+    pub async fn all(&mut self) -> Vec<u8> {
+        while self.fill().await > 0 {}
+        std::mem::take(&mut self.buffer)
+    }
+
     async fn fill(&mut self) -> usize {
         timeout(LIMIT, self.stream.read_buf(&mut self.buffer))
             .await

@@ -200,18 +200,21 @@ async fn a_job_is_accepted_shown_and_completed() {
 async fn completion_without_a_result_takes_the_default() {
     let server = TestServer::start(&[]).await;
     let anon = server.anon();
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
-        (&[], "", r#"{"ok":true}"#),
-        (&[("Content-Type", "application/json")], "{}", r#"{"ok":true}"#),
-        (&[("Content-Type", "text/plain")], "{\"result\":1}", r#"{"ok":true}"#),
-        (&[("Content-Type", "application/json")], "{\"result\":null}", "null"),
+    let cases = [
+        ("", "", r#"{"ok":true}"#),
+        ("application/json", "", r#"{"ok":true}"#),
+        ("application/json", "{}", r#"{"ok":true}"#),
+        ("text/plain", "{\"result\":1}", r#"{"ok":true}"#),
+        ("application/json", "{\"result\":null}", "null"),
     ];
-    for (headers, body, result) in cases {
+    for (content_type, body, result) in cases {
         let id = server.submit(&anon).await;
+        let headers: &[(&str, &str)] =
+            if content_type.is_empty() { &[] } else { &[("Content-Type", content_type)] };
         let reply = anon.send("POST", &format!("/api/v1/_dev/complete/{id}"), headers, body).await;
         check(body, &reply, 200, "{\"ok\":true}\n");
         let status = anon.get(&format!("/api/v1/status/{id}")).await.json();
-        assert_eq!(status["result"].to_string(), *result, "{body}");
+        assert_eq!(status["result"].to_string(), result, "{body}");
         assert_eq!(status["status"], "succeeded");
     }
     let unknown = "0".repeat(32);
@@ -325,4 +328,23 @@ async fn each_request_is_one_log_line_that_tells_no_secret() {
     assert_eq!(lines[0]["ua"], r"agent\x09\x22x\x22");
     assert_eq!((&lines[1]["path"], &lines[1]["status"]), (&"-".into(), &400.into()));
     assert_eq!(lines[2]["path"], "/a%0AINFO");
+}
+
+#[tokio::test]
+async fn without_its_database_the_server_says_so_and_when_to_try_again() {
+    let server = TestServer::start(&[]).await;
+    assert_eq!(server.anon().get("/api/v1/ops/health").await.status, 200);
+
+    server.engine.store().close().await;
+
+    for reply in [
+        server.anon().get("/health").await,
+        server.anon().get("/api/v1/ops/health").await,
+        server.anon().post("/api/v1/intake", JOB).await,
+        server.anon().get("/api/v1/jobs").await,
+    ] {
+        assert_eq!((reply.status, reply.error().as_str()), (503, "unavailable"), "{reply:?}");
+        assert_eq!(reply.header("retry-after"), Some("1"));
+    }
+    assert_eq!(server.anon().get("/").await.status, 200);
 }

@@ -109,3 +109,50 @@ async fn http_1_0_needs_no_host_and_a_half_closed_client_gets_its_answer() {
     assert_eq!(connection.reply().await.status, 200);
     assert!(connection.is_closed().await);
 }
+
+/// A small generator of its own: the same bytes in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+#[tokio::test]
+async fn garbled_requests_are_answered_with_all_headers_or_not_at_all() {
+    let server = TestServer::start(&[]).await;
+    let valid = b"POST /api/v1/intake HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n\
+        {\"workflow\":\"w\",\"payload\":{}}POST /api/v1/intake HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n\
+        5;a=b\r\nhello\r\n0\r\n\r\nGET http://a/health?x=%20 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let bytes = b"\0\r\n \t:;,/?#@[]<>\"%AaZz09-+\x7f\x80\xff";
+    let mut random = Random(7);
+    for round in 0..600 {
+        let mut garbled = valid.to_vec();
+        for _ in 0..=random.below(3) {
+            let at = random.below(garbled.len());
+            match random.below(4) {
+                0 => garbled[at] = bytes[random.below(bytes.len())],
+                1 => garbled.insert(at, bytes[random.below(bytes.len())]),
+                2 => drop(garbled.remove(at)),
+                _ => garbled.truncate(at.max(1)),
+            }
+        }
+        let mut connection = Connection::open(server.address).await;
+        connection.write(&garbled).await;
+        connection.close_write().await;
+
+        let answers = String::from_utf8(connection.all().await).unwrap();
+        let count = answers.lines().filter(|line| line.starts_with("HTTP/1.1 ")).count();
+        let shown = String::from_utf8_lossy(&garbled);
+        assert_eq!(
+            answers.matches("x-frame-options: DENY\r\n").count(),
+            count,
+            "round {round}: {shown:?} {answers}"
+        );
+        assert!(!answers.contains("HTTP/1.1 500"), "round {round}: {shown:?}");
+    }
+    assert_eq!(server.anon().get("/health").await.status, 200);
+    assert!(server.anon().get("/metrics").await.text().contains("levqor_http_panics_total 0\n"));
+}

@@ -1,5 +1,6 @@
 //! Jobs and workflows beyond the first version.
 
+use levqor_testkit::{Receiver, wait_until};
 use serde_json::json;
 
 use crate::client::LIMIT;
@@ -210,4 +211,37 @@ async fn wrong_parameters_are_refused_by_name() {
             json!({"error": "not_found", "message": "no such job"})
         );
     }
+}
+
+#[tokio::test]
+async fn callbacks_are_shown_with_their_tries_and_sent_again_when_asked() {
+    let receiver = Receiver::start().await;
+    let server = TestServer::start(&[("OUTBOUND_ALLOW", "127.0.0.1")]).await;
+    let anon = server.anon();
+    let url = receiver.url("/hook");
+    let job = json!({"workflow": "nobody-defined", "payload": {}, "callback_url": url}).to_string();
+    let id = anon.post("/api/v1/intake", &job).await.json()["job_id"].as_str().unwrap().to_owned();
+    let redeliver = format!("/api/v1/jobs/{id}/callbacks/redeliver");
+
+    assert_eq!(anon.send("POST", &redeliver, &[], "").await.status, 409, "it has not ended");
+    anon.post(&format!("/api/v1/_dev/complete/{id}"), "").await;
+    let first = receiver.wait_for(1, LIMIT).await;
+    wait_until(LIMIT, async || {
+        anon.get(&format!("/api/v1/jobs/{id}")).await.json()["callbacks"][0]["state"] == "delivered"
+    })
+    .await;
+    let again = anon.send("POST", &redeliver, &[], "").await;
+    assert_eq!(again.status, 202);
+    assert_eq!(again.json(), json!({"callback_id": first[0].header("webhook-id"), "job_id": id}));
+    let both = receiver.wait_for(2, LIMIT).await;
+    assert_eq!(both[0].json(), both[1].json());
+
+    wait_until(LIMIT, async || {
+        let callback = anon.get(&format!("/api/v1/jobs/{id}")).await.json()["callbacks"][0].clone();
+        let tries = callback["tries"].as_array().unwrap();
+        callback["url"] == url
+            && tries.len() == 2
+            && tries.iter().all(|tried| tried["status"] == 200 || tried["status"] == 204)
+    })
+    .await;
 }

@@ -88,6 +88,7 @@ async fn a_graceful_stop_finishes_what_is_in_flight_and_closes_the_idle() {
     server.stop();
 
     assert!(idle.is_closed().await);
+    assert!(half.is_closed().await, "half a head is no request");
     wait_until(LIMIT, async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     server.engine.complete_job(id.parse().unwrap(), "1".to_owned()).await.unwrap();
     assert_eq!(waiting.reply().await.json()["status"], "succeeded");

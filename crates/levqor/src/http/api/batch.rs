@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::query::Query;
 use crate::http::App;
 use crate::http::body;
 use crate::http::context::Context;
@@ -49,6 +50,7 @@ pub async fn submit_batch(
     if !matches!(body::content_type(&parts.headers).as_str(), "application/x-ndjson" | "application/ndjson") {
         return Err(ApiError::wrong_content_type("application/x-ndjson"));
     }
+    Query::parse(&parts.uri, &[], &[])?;
     let body = body::read(&parts.headers, body, app.config.batch_max_bytes).await?;
     let (policy, now_ms) = (app.outbound.clone(), app.clock.now_ms());
     // Reading megabytes of JSON takes tens of milliseconds, which other requests must not wait for.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::body::json;
 use crate::http::context::Context;
-use crate::http::error::{ApiError, Result};
+use crate::http::error::{ApiError, Result, chain};
 
 /// The version of this API, as `GET /` and the OpenAPI document show it.
 pub const API_VERSION: &str = "1.0.0";
@@ -58,7 +58,7 @@ pub async fn get_health(State(app): State<Arc<App>>) -> Result<Response> {
     Ok(well(&app))
 }
 
-/// Health for operators: 503 also names what works in part only.
+/// Health for operators: 503 also when the database can be read but not written (a full disk, a stuck writer).
 #[utoipa::path(get, path = "/api/v1/ops/health", tag = "health", security(("ApiKey" = [])), responses((status = 200, body = Health)))]
 pub async fn get_ops_health(
     State(app): State<Arc<App>>,
@@ -67,6 +67,8 @@ pub async fn get_ops_health(
 ) -> Result<Response> {
     app.require_key(&context, &headers)?;
     reads(&app).await?;
+    // The sign of life that the engine gives every few seconds; once more does no harm.
+    in_time("written", app.engine.store().beat(app.clock.now_ms())).await?;
     Ok(well(&app))
 }
 
@@ -75,12 +77,20 @@ fn well(app: &App) -> Response {
 }
 
 async fn reads(app: &App) -> Result<()> {
-    match tokio::time::timeout(PING_LIMIT, app.engine.store().ping()).await {
+    in_time("read", app.engine.store().ping()).await
+}
+
+/// `done` is what cannot be done to the database when `verb` fails or hangs.
+async fn in_time(done: &str, verb: impl Future<Output = levqor_store::Result<()>>) -> Result<()> {
+    match tokio::time::timeout(PING_LIMIT, verb).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the health check cannot read");
-            Err(ApiError::unavailable("the database cannot be read"))
+            tracing::warn!(cause = chain(&error), "the database cannot be {done}");
+            Err(ApiError::unavailable(format!("the database cannot be {done}")))
         }
-        Err(_) => Err(ApiError::unavailable("the database does not answer")),
+        Err(_) => {
+            tracing::warn!("the database cannot be {done}: no answer for {} s", PING_LIMIT.as_secs());
+            Err(ApiError::unavailable(format!("the database cannot be {done}: it does not answer")))
+        }
     }
 }
