@@ -54,7 +54,8 @@ impl FromStr for JobId {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let valid = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let valid =
+            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !valid {
             return Err(BadId);
         }
@@ -93,8 +94,13 @@ mod tests {
 
     #[test]
     fn only_32_lower_case_hex_digits_are_an_id() {
-        for bad in ["", "0", "018BCFE5687B7FFFBFFFFFFFFFFFFFFF", "018bcfe5-687b-7fff-bfff-ffffffffffff", "+18bcfe5687b7fffbfffffffffffffff"]
-        {
+        for bad in [
+            "",
+            "0",
+            "018BCFE5687B7FFFBFFFFFFFFFFFFFFF",
+            "018bcfe5-687b-7fff-bfff-ffffffffffff",
+            "+18bcfe5687b7fffbfffffffffffffff",
+        ] {
             assert_eq!(bad.parse::<JobId>(), Err(BadId), "{bad}");
         }
     }

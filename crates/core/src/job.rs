@@ -215,12 +215,17 @@ pub struct Record {
 
 /// What happens to a job after its steps were recorded.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "most records finish their job: a box would be an allocation for nearly each")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most records finish their job: a box would be an allocation for nearly each"
+)]
 pub enum Then {
     /// Goes on running.
     Stay,
     /// Rests until a time, without a slot.
-    Rest { until_ms: i64 },
+    Rest {
+        until_ms: i64,
+    },
     /// Back to the queue at once, at its old place.
     HandBack,
     /// Waits for a definition.

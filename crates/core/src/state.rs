@@ -184,8 +184,12 @@ mod tests {
         let mut expected = String::new();
         for state in live {
             expected.push_str(own(state));
-            for (end, word) in [("Succeeded", "succeeded"), ("Failed", "failed"), ("Cancelled", "cancelled"), ("Expired", "expired")]
-            {
+            for (end, word) in [
+                ("Succeeded", "succeeded"),
+                ("Failed", "failed"),
+                ("Cancelled", "cancelled"),
+                ("Expired", "expired"),
+            ] {
                 expected.push_str(&format!("{state} End({end}) -> {word}\n"));
             }
         }
