@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_wrong_value_stops_the_start_with_one_line_that_names_it() {
-        let cases: &[(&[(&str, &str)], &[&str])] = &[
+        type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+        let cases: &[Case] = &[
             (&[("PORT", "http")], &["PORT", "http", "0 to 65535"]),
             (&[("PORT", "70000")], &["PORT", "70000", "0 to 65535"]),
             (&[("RATE_BURST", "0")], &["RATE_BURST", "\"0\"", "1 to"]),

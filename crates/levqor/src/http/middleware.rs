@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -111,21 +112,25 @@ async fn route(served: &Served, context: &Context, request: Request<Incoming>) -
     request.extensions_mut().insert(context.clone());
 
     // 5. The router. A handler that panics costs its own request and nothing else.
-    let mut router = served.router.clone();
-    let answered = AssertUnwindSafe(async move { router.call(request).await }).catch_unwind().await;
-    let mut response = match answered {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(_) => {
-            served.app.metrics.panics.inc();
-            tracing::error!(route = context.route().as_deref(), "a handler panicked");
-            ApiError::internal().into_response()
-        }
-    };
+    let answered = call(served.router.clone(), request).await;
+    let mut response = answered.unwrap_or_else(|| {
+        served.app.metrics.panics.inc();
+        tracing::error!(route = context.route().as_deref(), "a handler panicked");
+        ApiError::internal().into_response()
+    });
     if is_options || response.status() == StatusCode::METHOD_NOT_ALLOWED {
         complete_allow(&mut response);
     }
     response
+}
+
+/// The router's answer; `None` when a handler panicked.
+async fn call(mut router: Router, request: Request<Body>) -> Option<Response> {
+    match AssertUnwindSafe(async move { router.call(request).await }).catch_unwind().await {
+        Ok(Ok(response)) => Some(response),
+        Ok(Err(never)) => match never {},
+        Err(_) => None,
+    }
 }
 
 fn request_id(request: &Request<Incoming>) -> String {
@@ -210,6 +215,19 @@ impl App {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_costs_its_own_request_only() {
+        async fn broken(uri: Uri) -> &'static str {
+            assert_ne!(uri.query(), Some("now"), "on purpose");
+            "fine"
+        }
+        let router = Router::new().fallback(broken);
+        let ask = |uri: &str| call(router.clone(), Request::get(uri).body(Body::empty()).unwrap());
+
+        assert!(ask("/?now").await.is_none());
+        assert_eq!(ask("/").await.unwrap().status(), StatusCode::OK);
+    }
 
     #[test]
     fn doubled_slashes_inside_redirect_and_leading_ones_are_passed_over() {
