@@ -31,8 +31,7 @@ use exit::{Exit, Failure};
     version,
     about = "Runs jobs you can trust: taken over HTTP, kept on disk, worked off step by step, answered by a signed callback",
     after_help = exit::HELP,
-    arg_required_else_help = true,
-    propagate_version = true
+    arg_required_else_help = true
 )]
 struct Cli {
     #[command(subcommand)]
@@ -114,6 +113,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_page_about_the_command_line_knows_every_command_and_exit_code() {
+        let page = include_str!("../../../docs/cli.md");
+
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let heading = format!("\n## levqor {}\n", command.get_name());
+            assert!(page.contains(&heading), "docs/cli.md has no section{heading}");
+        }
+        for line in exit::HELP.lines().filter(|line| line.starts_with("  ")) {
+            assert!(page.contains(line), "docs/cli.md does not say: {line}");
+        }
     }
 
     #[test]

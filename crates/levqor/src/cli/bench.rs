@@ -79,6 +79,9 @@ impl Bench {
             note!("levqor: this is a debug build, several times slower than `make bench`");
         }
         let targets = self.targets()?;
+        for target in &targets {
+            target.must_be_empty().await?;
+        }
         let plan = Plan { rate: self.rate, quick: self.quick, ten_million: self.ten_million };
         let mut report = Report::new(&plan);
         self.warn_about_memory_disks();

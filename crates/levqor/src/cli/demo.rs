@@ -61,7 +61,10 @@ impl Demo {
             "\nAll of it held, in {:.1} s. The server has stopped and its file is gone.",
             started.elapsed().as_secs_f64()
         );
-        say!("Next: `make run`, then `levqor submit hello '{{\"name\":\"Ada\"}}' --watch`.");
+        say!(
+            "Next: `make run`, and in another terminal: {} submit hello '{{\"name\":\"Ada\"}}' --watch",
+            program()
+        );
         Ok(())
     }
 }
@@ -77,6 +80,14 @@ async fn story(url: &str, shop: &Shop, scratch: &Scratch) -> Result<(), Failure>
         return Err(Failure::failed("the callback did not arrive within 10 s"));
     };
     check_callback(&callback, &id, scratch).await
+}
+
+/// How this program is called from here, for the reader to copy.
+fn program() -> String {
+    let (Ok(program), Ok(here)) = (std::env::current_exe(), std::env::current_dir()) else {
+        return "levqor".to_owned();
+    };
+    program.strip_prefix(here).map_or("levqor".to_owned(), |path| path.display().to_string())
 }
 
 async fn put_workflow(api: &Api) -> Result<(), Failure> {

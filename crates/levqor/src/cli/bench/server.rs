@@ -34,6 +34,18 @@ impl Target {
         }
     }
 
+    /// A database that holds tables of ours may hold jobs of somebody: it is not filled with millions of others.
+    pub async fn must_be_empty(&self) -> Result<(), Failure> {
+        let Target::Postgres(url) = self else { return Ok(()) };
+        let pending = Store::pending_migrations(&Location::Postgres(url.clone())).await;
+        match pending.map_err(|error| Failure::failed(chain(&error)))?.is_empty() {
+            true => Err(Failure::usage(
+                "the PostgreSQL database has tables of Levqor already; give an empty one to measure on",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Opens the store in this process; no server may be running on it when it is a file.
     pub async fn open_store(&self, dir: &Path, file: &str) -> Result<Store, Failure> {
         let node = format!("bench-{:08x}", rand::random::<u32>());

@@ -1,0 +1,7 @@
+//! The program as a person or a script uses it: what it prints, where, and with which exit code.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
+
+mod client;
+mod program;
+mod serve;

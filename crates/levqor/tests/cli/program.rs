@@ -1,0 +1,85 @@
+//! Runs the real program: commands to their end, servers as children that end with their test.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use levqor_testkit::TempDir;
+
+/// What a command came to.
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs a command in `dir` with exactly these variables.
+pub fn levqor(dir: &Path, vars: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+    let output = command(dir, vars, arguments).stdin(Stdio::null()).output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn command(dir: &Path, vars: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_levqor"));
+    command.args(arguments).env_clear().envs(vars.iter().copied()).current_dir(dir);
+    command
+}
+
+/// A running server in a folder of its own.
+pub struct Running {
+    pub dir: TempDir,
+    pub url: String,
+    child: Child,
+}
+
+impl Running {
+    /// Starts a server with an empty database and the workflow files that `prepare` writes.
+    pub fn start(vars: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Running {
+        let dir = TempDir::new();
+        std::fs::create_dir(dir.join("workflows")).unwrap();
+        prepare(&dir.join("workflows"));
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        let mut child = command(dir.path(), vars, &["serve", "--port", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = lines.find_map(|line| line.ok()?.strip_prefix("Levqor listens on ").map(str::to_owned));
+        let log = std::fs::read_to_string(dir.join("log")).unwrap();
+        let url = url.unwrap_or_else(|| panic!("the server did not start:\n{log}"));
+        // The rest is read to its end, so that the server never meets a closed pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Running { dir, url, child }
+    }
+
+    /// Runs a command against this server.
+    pub fn levqor(&self, arguments: &[&str]) -> Outcome {
+        levqor(self.dir.path(), &[("BASE_URL", &self.url)], arguments)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    /// SIGTERM, and the exit code that follows.
+    pub fn terminate(mut self) -> Option<i32> {
+        let kill =
+            Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
+        assert!(kill.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
