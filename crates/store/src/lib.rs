@@ -74,7 +74,7 @@ pub struct Store {
 /// Both offer the same verbs; what is written once for both goes through their `write` and `read`.
 enum Engine {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 macro_rules! on {
@@ -92,7 +92,9 @@ impl Store {
         let wake = Arc::new(Wake::new());
         let engine = match location {
             Location::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, node, wake.clone()).await?),
-            Location::Postgres(url) => Engine::Postgres(Postgres::open(url, node, wake.clone()).await?),
+            Location::Postgres(url) => {
+                Engine::Postgres(Box::new(Postgres::open(url, node, wake.clone()).await?))
+            }
         };
         Ok(Store { engine, wake, node: node.to_owned(), prune_after: Mutex::default() })
     }
@@ -259,6 +261,10 @@ impl Store {
 
     /// Moves jobs whose workflow has a definition by now to the queue, at most `limit`.
     pub async fn move_defined(&self, limit: usize) -> Result<usize> {
+        // Looked at first: an idle server writes nothing.
+        if !self.read(|tx| Box::pin(upkeep::is_any_defined(tx))).await? {
+            return Ok(0);
+        }
         self.write(move |tx| Box::pin(upkeep::move_defined(tx, limit))).await
     }
 
@@ -315,8 +321,9 @@ impl Store {
 
     // ---- workflows -----------------------------------------------------------------------------------------------
 
-    /// Stores a new version, unless its source equals the newest version's source from the same origin (and the name is not deleted).
-    /// Returns the row in force and whether it is new.
+    /// Stores a new version, unless the source brings nothing new: a file is compared with the last version that came from
+    /// it (a restart undoes no put and no delete of the API), a call of the API with what is in force. Returns the row in
+    /// force, or the last one of a deleted name, and whether it is new.
     pub async fn put_workflow(
         &self,
         name: &str,

@@ -19,33 +19,34 @@ const CURRENT: &str = concat!(
 const VERSION: &str =
     concat!("select ", version_columns!(), " from workflow_versions v where v.name = $1 and v.version = $2");
 
-const NEWEST_FROM: &str = "select source from workflow_versions where name = $1 and origin = $2 \
-    order by version desc limit 1";
+const NEWEST_FROM: &str = concat!(
+    "select ",
+    version_columns!(),
+    " from workflow_versions v where v.name = $1 and v.origin = $2 order by v.version desc limit 1"
+);
 
 /// Writing the row, if only its own name over itself, makes a second writer of this name wait.
 const HOLD: &str = "insert into workflows (name, version, deleted, updated_at_ms) values ($1, 0, true, $2) \
     on conflict (name) do update set name = excluded.name returning version";
 
-/// The row in force if `source` brings nothing new.
+/// The row that stands if `source` brings nothing new.
 ///
-/// A file that is as it was when it last made a version says nothing, even when the API has put another version since: a
-/// restart must not undo that. A call of the API means what it says and is compared with what is in force.
+/// A file that is as it was when it last made a version says nothing, even when the API has put another version or deleted
+/// the name since: a restart must not undo that. A call of the API means what it says and is compared with what is in
+/// force.
 pub(crate) async fn unchanged(
     tx: &mut Tx<'_>,
     name: &str,
     source: &str,
     origin: &str,
 ) -> Result<Option<WorkflowRow>> {
-    let Some(current) = find(tx, name, None).await? else { return Ok(None) };
-    let same = if current.origin == origin {
-        current.source == source
-    } else if origin.starts_with("file:") {
-        let newest = tx.query_opt(NEWEST_FROM, &[name.into(), origin.into()]).await?;
-        newest.map(|row| row.text(0)).transpose()?.is_some_and(|newest| newest == source)
-    } else {
-        false
-    };
-    Ok(same.then_some(current))
+    let current = find(tx, name, None).await?;
+    if !origin.starts_with("file:") {
+        return Ok(current.filter(|row| row.origin == origin && row.source == source));
+    }
+    let newest = tx.query_opt(NEWEST_FROM, &[name.into(), origin.into()]).await?;
+    let newest = newest.as_ref().map(read).transpose()?.filter(|row| row.source == source);
+    Ok(newest.map(|newest| current.unwrap_or(newest)))
 }
 
 pub(crate) async fn put(

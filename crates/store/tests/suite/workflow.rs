@@ -43,6 +43,18 @@ each_engine! {
         assert_eq!((back.version, new), (4, true), "a call of the API means what it says");
     }
 
+    async fn a_restart_does_not_bring_back_what_was_deleted(world: World) {
+        let (first, _) = world.store.put_workflow("greet", "file", "file:greet.yaml", NOON).await.unwrap();
+        world.store.delete_workflow("greet", NOON + 1).await.unwrap();
+
+        let restarted = world.store.put_workflow("greet", "file", "file:greet.yaml", NOON + 2).await.unwrap();
+        assert_eq!(restarted, (first, false));
+        assert_eq!(world.store.find_workflow("greet", None).await.unwrap(), None, "still deleted");
+
+        let (edited, new) = world.store.put_workflow("greet", "edited", "file:greet.yaml", NOON + 3).await.unwrap();
+        assert_eq!((edited.version, new), (2, true), "an edited file is meant");
+    }
+
     async fn a_deleted_name_keeps_its_versions_and_can_come_back(world: World) {
         world.store.put_workflow("greet", "one", "api", NOON).await.unwrap();
         let mut hints = world.store.hints();
