@@ -72,7 +72,7 @@ impl From<tokio_postgres::Error> for Error {
 /// Classes 08 (connection), 40 (lost against another transaction), 53 (resources), 57 (operator: shutdown, time limit), 58 (its disk).
 fn passes_by_itself(state: &SqlState) -> bool {
     ["08", "40", "53", "57", "58"].iter().any(|class| state.code().starts_with(class))
-        || *state == SqlState::READ_ONLY_SQL_TRANSACTION
+        || [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::LOCK_NOT_AVAILABLE].contains(state)
 }
 
 impl From<deadpool_postgres::PoolError> for Error {

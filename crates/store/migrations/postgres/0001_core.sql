@@ -1,12 +1,12 @@
 -- The durable core. The same tables as on SQLite, name by name; columns differ only in their type names.
 -- A job is one row of `jobs`, written once, and exactly one row of either `live_jobs` (thin, changes often) or
--- `finished_jobs` (written once).
+-- `finished_jobs` (written once). Keys compare by their bytes: as on SQLite, and a third cheaper than in a human language.
 
 create table jobs (
-    id text not null primary key,
-    workflow text not null,
+    id text collate "C" not null primary key,
+    workflow text collate "C" not null,
     priority text not null,
-    caller text not null,
+    caller text collate "C" not null,
     created_at_ms bigint not null,
     run_at_ms bigint,
     callback_url text,
@@ -15,8 +15,8 @@ create table jobs (
 );
 
 create table live_jobs (
-    id text not null primary key,
-    workflow text not null,
+    id text collate "C" not null primary key,
+    workflow text collate "C" not null,
     version bigint,
     state text not null,
     sort_at_ms bigint not null,
@@ -37,7 +37,7 @@ create index live_jobs_running on live_jobs (node) where state = 'running';
 create index live_jobs_undefined on live_jobs (workflow, id) where state = 'undefined';
 
 create table finished_jobs (
-    id text not null primary key,
+    id text collate "C" not null primary key,
     state text not null,
     version bigint,
     claim bigint not null,
@@ -54,8 +54,8 @@ create table finished_jobs (
 create index finished_jobs_not_succeeded on finished_jobs (state, id) where state <> 'succeeded';
 
 create table steps (
-    job_id text not null,
-    step text not null,
+    job_id text collate "C" not null,
+    step text collate "C" not null,
     attempt bigint not null,
     status text not null,
     started_at_ms bigint not null,
@@ -68,10 +68,10 @@ create table steps (
 );
 
 create table callbacks (
-    id text not null primary key,
-    job_id text not null,
+    id text collate "C" not null primary key,
+    job_id text collate "C" not null,
     url text not null,
-    host text not null,
+    host text collate "C" not null,
     state text not null,
     created_at_ms bigint not null,
     due_at_ms bigint,
@@ -87,7 +87,7 @@ create index callbacks_due on callbacks (host, due_at_ms, id) where due_at_ms is
 create index callbacks_job on callbacks (job_id, created_at_ms);
 
 create table callback_tries (
-    callback_id text not null,
+    callback_id text collate "C" not null,
     attempt bigint not null,
     at_ms bigint not null,
     duration_ms bigint not null,
@@ -97,10 +97,10 @@ create table callback_tries (
 );
 
 create table idempotency_keys (
-    caller text not null,
-    key text not null,
+    caller text collate "C" not null,
+    key text collate "C" not null,
     body_hash text not null,
-    job_id text not null,
+    job_id text collate "C" not null,
     created_at_ms bigint not null,
     primary key (caller, key)
 );
@@ -108,14 +108,14 @@ create table idempotency_keys (
 create index idempotency_keys_age on idempotency_keys (created_at_ms);
 
 create table workflows (
-    name text not null primary key,
+    name text collate "C" not null primary key,
     version bigint not null,
     deleted boolean not null,
     updated_at_ms bigint not null
 );
 
 create table workflow_versions (
-    name text not null,
+    name text collate "C" not null,
     version bigint not null,
     origin text not null,
     created_at_ms bigint not null,
@@ -124,7 +124,7 @@ create table workflow_versions (
 );
 
 create table settings (
-    name text not null primary key,
+    name text collate "C" not null primary key,
     value text not null
 );
 
@@ -143,7 +143,7 @@ create table up_minutes (
 
 -- PostgreSQL only: liveness of nodes, by the database's clock. One row a node, not one a job.
 create table nodes (
-    id text not null primary key,
+    id text collate "C" not null primary key,
     beat_at_ms bigint not null
 );
 

@@ -1,12 +1,12 @@
 //! Turns single calls into batches: what arrives while one batch is with the database becomes the next one.
 //!
-//! There is no timer, so a call that comes alone goes at once. A batch that fails because of one item is run again item by
+//! There is no timer, so a call that comes alone goes at once. Each verb has one lane: with two, batches were half as large
+//! and the same work cost the server a fifth more (measured with 64 callers on two cores). A batch that fails because of one item is run again item by
 //! item; one that fails because the database is away fails for all in it, and nobody knows whether it was committed.
 
 use std::future::Future;
-use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +39,7 @@ struct Waiting<V: Verb> {
     reply: oneshot::Sender<Result<V::Answer>>,
 }
 
-type Queue<V> = Arc<Mutex<mpsc::UnboundedReceiver<Waiting<V>>>>;
+type Queue<V> = mpsc::UnboundedReceiver<Waiting<V>>;
 
 /// The door to a verb. The queue is as long as there are callers: each waits for its answer.
 pub(super) struct Collector<V: Verb> {
@@ -47,13 +47,10 @@ pub(super) struct Collector<V: Verb> {
 }
 
 impl<V: Verb> Collector<V> {
-    /// Starts one task for each lane. They end when `closing` is cancelled (or the collector dropped) and all that was
-    /// accepted is done.
-    pub fn start(verb: V, lanes: Vec<Lane>, closing: &CancellationToken) -> (Self, Vec<JoinHandle<()>>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let (verb, queue) = (Arc::new(verb), Arc::new(Mutex::new(receiver)));
-        let flush = |lane| tokio::spawn(flush_loop(verb.clone(), lane, queue.clone(), closing.clone()));
-        (Collector { queue: sender }, lanes.into_iter().map(flush).collect())
+    /// Starts the task. It ends when `closing` is cancelled (or the collector dropped) and all that was accepted is done.
+    pub fn start(verb: V, lane: Lane, closing: &CancellationToken) -> (Self, JoinHandle<()>) {
+        let (queue, receiver) = mpsc::unbounded_channel();
+        (Collector { queue }, tokio::spawn(flush_loop(verb, lane, receiver, closing.clone())))
     }
 
     pub async fn submit(&self, item: V::Item) -> Result<V::Answer> {
@@ -67,12 +64,12 @@ pub(super) fn closed() -> Error {
     Error::away("the store is closed")
 }
 
-async fn flush_loop<V: Verb>(verb: Arc<V>, mut lane: Lane, queue: Queue<V>, closing: CancellationToken) {
-    while let Some(batch) = next_batch(&queue, &closing).await {
+async fn flush_loop<V: Verb>(verb: V, mut lane: Lane, mut queue: Queue<V>, closing: CancellationToken) {
+    while let Some(batch) = next_batch(&mut queue, &closing).await {
         let items: Vec<&V::Item> = batch.iter().map(|waiting| &waiting.item).collect();
-        let outcomes = match run(&*verb, &mut lane, &items).await {
+        let outcomes = match run(&verb, &mut lane, &items).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(Error::Bug(_)) if items.len() > 1 => one_by_one(&*verb, &mut lane, &items).await,
+            Err(Error::Bug(_)) if items.len() > 1 => one_by_one(&verb, &mut lane, &items).await,
             Err(error) => share(error, items.len()),
         };
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
@@ -83,8 +80,7 @@ async fn flush_loop<V: Verb>(verb: Arc<V>, mut lane: Lane, queue: Queue<V>, clos
 }
 
 /// All that waits, up to a batch's weight; `None` once the queue is closed and empty.
-async fn next_batch<V: Verb>(queue: &Queue<V>, closing: &CancellationToken) -> Option<Vec<Waiting<V>>> {
-    let mut queue = queue.lock().await;
+async fn next_batch<V: Verb>(queue: &mut Queue<V>, closing: &CancellationToken) -> Option<Vec<Waiting<V>>> {
     let first = tokio::select! {
         biased;
         first = queue.recv() => first?,

@@ -22,15 +22,17 @@ const HEARD_KEPT: usize = 1024;
 /// A lost message costs time, not work: its commit does not wait for the disk. No statement here takes long.
 const SETTINGS: &str = "set synchronous_commit = off; set application_name = 'levqor listen'; listen levqor";
 
-/// Listens until `closing`. After each connection everybody looks, since messages may have been missed.
+/// Listens until `closing`. When a connection was away for a while everybody looks, since messages may have been missed.
 pub(super) async fn listen_loop(connector: Connector, news: Arc<News>, closing: CancellationToken) {
-    let mut failures = 0u32;
+    let (mut failures, mut missed) = (0u32, false);
     loop {
         let session = async {
             let (sender, receiver) = mpsc::channel(HEARD_KEPT);
             let client = connector.connect(SETTINGS, Some(sender)).await?;
             failures = 0;
-            news.wake_all();
+            if std::mem::replace(&mut missed, true) {
+                news.wake_all();
+            }
             converse(&client, receiver, &news).await
         };
         let ended = tokio::select! {
@@ -41,6 +43,7 @@ pub(super) async fn listen_loop(connector: Connector, news: Arc<News>, closing: 
             tracing::debug!(%error, "the connection to the other nodes was lost; it is made again");
         }
         failures = failures.saturating_add(1);
+        missed = true;
         let pause = Duration::from_millis(u64::from(100 * failures.min(20)) + rand::random_range(0..100));
         tokio::select! {
             _ = tokio::time::sleep(pause) => {}

@@ -38,13 +38,9 @@ use hot::callback::{Tried, TryVerb};
 use hot::finish::{FinishItem, FinishVerb};
 use hot::intake::IntakeVerb;
 use hot::moving::MoveVerb;
-use lane::{BY_HASH, BY_LOOKUP, Lane};
+use lane::{BATCH_LIMIT, BY_HASH, BY_LOOKUP, Lane};
 use news::News;
 use pool::Cold;
-
-/// Measured on two cores with 64 callers.
-const INTAKE_LANES: usize = 2;
-const FINISH_LANES: usize = 2;
 
 /// Nodes that migrate at the same time go one after the other. The number is this program's, by chance.
 const MIGRATION_LOCK: &str = "select pg_advisory_xact_lock(7064411293054182)";
@@ -78,26 +74,15 @@ impl Postgres {
         }
 
         let closing = CancellationToken::new();
-        let mut shards = shards(node);
-        let mut lanes = |count: usize, plans: &str| -> Vec<Lane> {
-            shards.by_ref().take(count).map(|shard| Lane::new(&connector, plans, shard)).collect()
-        };
-        let mut tasks = Vec::new();
-        let (intake, started) =
-            Collector::start(IntakeVerb { news: news.clone() }, lanes(INTAKE_LANES, BY_LOOKUP), &closing);
-        tasks.extend(started);
-        let (finish, started) =
-            Collector::start(FinishVerb { news: news.clone() }, lanes(FINISH_LANES, BY_HASH), &closing);
-        tasks.extend(started);
-        let (moving, started) =
-            Collector::start(MoveVerb { news: news.clone() }, lanes(1, BY_HASH), &closing);
-        tasks.extend(started);
-        let (tries, started) = Collector::start(TryVerb, lanes(1, BY_HASH), &closing);
-        tasks.extend(started);
-        let lane = || Lane::new(&connector, BY_LOOKUP, 0);
-        let (claims, claiming) = Claims::start(node, lane(), news.clone(), closing.clone());
-        tasks.push(claiming);
-        tasks.push(tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone())));
+        let lane = |plans, verb| Lane::new(&connector, plans, shard(node, verb));
+        let (intake, taking_in) =
+            Collector::start(IntakeVerb { news: news.clone() }, lane(BY_LOOKUP, 1), &closing);
+        let (finish, finishing) =
+            Collector::start(FinishVerb { news: news.clone() }, lane(BY_HASH, 2), &closing);
+        let (moving, moves) = Collector::start(MoveVerb { news: news.clone() }, lane(BY_HASH, 3), &closing);
+        let (tries, recording) = Collector::start(TryVerb, lane(BY_HASH, 4), &closing);
+        let (claims, claiming) = Claims::start(node, lane(BY_LOOKUP, 5), news.clone(), closing.clone());
+        let listening = tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone()));
 
         let postgres = Postgres {
             node: node.to_owned(),
@@ -108,8 +93,8 @@ impl Postgres {
             moving,
             tries,
             claims,
-            callbacks: tokio::sync::Mutex::new(lane()),
-            tasks: Mutex::new(tasks),
+            callbacks: tokio::sync::Mutex::new(lane(BY_LOOKUP, 6)),
+            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, claiming, listening]),
             _closes: closing.clone().drop_guard(),
             closing,
         };
@@ -190,7 +175,15 @@ impl Postgres {
             return Err(collector::closed());
         }
         let mut lane = self.callbacks.lock().await;
-        hot::callback::claim(lane.session().await?, limit, busy_hosts, now_ms).await
+        let session = lane.session().await?;
+        let claiming = hot::callback::claim(session, limit, busy_hosts, now_ms);
+        match tokio::time::timeout(BATCH_LIMIT, claiming).await {
+            Ok(claimed) => claimed,
+            Err(_) => {
+                lane.hang_up();
+                Err(Error::away("no answer of the database within 20 s"))
+            }
+        }
     }
 
     pub(crate) async fn record_callback(
@@ -272,10 +265,9 @@ async fn migrate_under_lock(tx: &mut Tx<'_>) -> Result<()> {
     migrate::run(tx).await
 }
 
-/// Numbers that hardly any other lane of any node has; 0 is left to the cold verbs.
-fn shards(node: &str) -> impl Iterator<Item = i64> {
+/// A number that hardly any other lane of any node has; 0 is left to the cold verbs.
+fn shard(node: &str, verb: u32) -> i64 {
     let mut hasher = DefaultHasher::new();
-    node.hash(&mut hasher);
-    let first = i64::from((hasher.finish() >> 34) as u32 + 1) * 16;
-    first..first + 16
+    (node, verb).hash(&mut hasher);
+    i64::from((hasher.finish() >> 33) as u32) + 1
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use levqor_core::id::JobId;
-use levqor_core::job::{Fenced, Intake, NewJob, Then};
+use levqor_core::job::{ClaimedJob, Fenced, Intake, NewJob, Record, StepStatus, Then};
 use levqor_core::state::State;
 use levqor_store::{Error, Hint, Location, Store};
 use levqor_testkit::wait_until;
@@ -19,6 +19,14 @@ async fn nodes(count: usize) -> (String, Vec<Arc<Store>>) {
         nodes.push(Arc::new(store));
     }
     (url, nodes)
+}
+
+fn the_end(job: &ClaimedJob) -> Record {
+    Record { id: job.id, claim: job.claim, pin: None, steps: Vec::new(), then: succeeded(NOON) }
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, work).await.expect("it takes too long")
 }
 
 /// All connections of the stores are cut by the server.
@@ -60,14 +68,7 @@ async fn nodes_that_claim_at_the_same_time_never_share_a_job() {
             while let Ok(claimed) = tokio::time::timeout(LIMIT / 10, node.claim(7, &at(NOON))).await {
                 for job in claimed.unwrap() {
                     assert_eq!(job.claim, 1);
-                    let record = levqor_core::job::Record {
-                        id: job.id,
-                        claim: 1,
-                        pin: None,
-                        steps: Vec::new(),
-                        then: succeeded(NOON),
-                    };
-                    assert_eq!(node.record(record).await.unwrap(), Fenced::Done);
+                    assert_eq!(node.record(the_end(&job)).await.unwrap(), Fenced::Done);
                     mine.push(job.id);
                 }
             }
@@ -157,24 +158,21 @@ async fn an_end_on_one_node_is_heard_on_the_other_also_after_its_connection_was_
     for round in 0..2 {
         // Nodes learn of each other a moment after their start; a hint before that is lost, as hints may be.
         let mut ended = BTreeSet::new();
-        wait_until(LIMIT, async || {
-            let claimed = match nodes[0].intake(job(NOON)).await {
-                Ok(_) => nodes[0].claim(1, &at(NOON)).await.unwrap_or_default(),
-                Err(_) => Vec::new(),
-            };
-            for job in claimed {
-                let then = succeeded(NOON);
-                let record = levqor_core::job::Record { id: job.id, claim: job.claim, pin: None, steps: Vec::new(), then };
-                if nodes[0].record(record).await.is_ok() {
+        in_time(async {
+            loop {
+                if nodes[0].intake(job(NOON)).await.is_err() {
+                    continue;
+                }
+                for job in nodes[0].claim(1, &at(NOON)).await.unwrap_or_default() {
                     ended.insert(job.id);
+                    nodes[0].record(the_end(&job)).await.ok();
+                }
+                while let Ok(hint) = hints.try_recv() {
+                    if matches!(hint, Hint::Ended(id) if ended.contains(&id)) {
+                        return;
+                    }
                 }
             }
-            while let Ok(hint) = hints.try_recv() {
-                if matches!(hint, Hint::Ended(id) if ended.contains(&id)) {
-                    return true;
-                }
-            }
-            false
         })
         .await;
         if round == 0 {
@@ -201,7 +199,9 @@ async fn what_was_acknowledged_while_connections_are_cut_is_there_and_runs_once(
                     Err(Error::Unavailable(_)) => failures += 1,
                     Err(error) => panic!("{error:?}"),
                 }
-                let Ok(claimed) = tokio::time::timeout(LIMIT / 10, node.claim(4, &at(NOON))).await else { continue };
+                let Ok(claimed) = tokio::time::timeout(LIMIT / 400, node.claim(4, &at(NOON))).await else {
+                    continue;
+                };
                 match claimed {
                     Ok(jobs) => done.extend(finish_all(&node, jobs).await),
                     Err(Error::Unavailable(_)) => failures += 1,
@@ -230,14 +230,18 @@ async fn what_was_acknowledged_while_connections_are_cut_is_there_and_runs_once(
     assert!(acknowledged.iter().all(|(_, verdict)| *verdict == Intake::Created));
 
     // What is left is claimable: nothing is stuck as running for nobody.
-    let left = || async { nodes[0].live_counts().await.unwrap() };
-    wait_until(LIMIT, async || {
-        if left().await.queued > 0 {
-            let jobs = nodes[0].claim(500, &at(NOON)).await.unwrap();
-            done.extend(finish_all(&nodes[0], jobs).await);
+    in_time(async {
+        loop {
+            let counts = nodes[0].live_counts().await.unwrap();
+            match counts.queued + counts.running {
+                0 => return,
+                _ if counts.queued > 0 => {
+                    let jobs = nodes[0].claim(500, &at(NOON)).await.unwrap();
+                    done.extend(finish_all(&nodes[0], jobs).await);
+                }
+                _ => {}
+            }
         }
-        let counts = left().await;
-        counts.queued == 0 && counts.running == 0
     })
     .await;
     for (id, _) in acknowledged {
@@ -248,25 +252,19 @@ async fn what_was_acknowledged_while_connections_are_cut_is_there_and_runs_once(
 }
 
 /// Ends jobs, again and again until the database answers; returns those that were accepted as the first end.
-async fn finish_all(node: &Store, jobs: Vec<levqor_core::job::ClaimedJob>) -> Vec<JobId> {
+async fn finish_all(node: &Store, jobs: Vec<ClaimedJob>) -> Vec<JobId> {
     let mut done = Vec::new();
     for job in jobs {
-        let record = levqor_core::job::Record {
-            id: job.id,
-            claim: job.claim,
-            pin: None,
-            steps: Vec::new(),
-            then: succeeded(NOON),
-        };
-        wait_until(LIMIT, async || match node.record(record.clone()).await {
-            Ok(Fenced::Done) => {
-                done.push(job.id);
-                true
+        in_time(async {
+            loop {
+                match node.record(the_end(&job)).await {
+                    Ok(Fenced::Done) => return done.push(job.id),
+                    // Ended by the try before, whose answer got lost.
+                    Ok(Fenced::Stale) => return,
+                    Err(Error::Unavailable(_)) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
             }
-            // Ended by the try before, whose answer got lost.
-            Ok(Fenced::Stale) => true,
-            Err(Error::Unavailable(_)) => false,
-            Err(error) => panic!("{error:?}"),
         })
         .await;
     }
@@ -311,7 +309,11 @@ async fn a_node_that_beats_keeps_its_jobs_and_a_silent_one_loses_them_once() {
     assert_eq!(one.unwrap() + other.unwrap(), 1, "of two that look at once, one takes it");
     assert_eq!(nodes[0].list_mine().await.unwrap().len(), 1);
     assert_eq!(nodes[1].list_mine().await.unwrap(), []);
-    assert_eq!(nodes[1].rescue(10).await.unwrap(), 0, "a silent node does not rescue from itself or the living");
+    assert_eq!(
+        nodes[1].rescue(10).await.unwrap(),
+        0,
+        "a silent node does not rescue from itself or the living"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -321,8 +323,8 @@ async fn records_of_one_job_in_one_batch_are_taken_one_after_the_other() {
     let claimed = nodes[0].claim(1, &at(NOON)).await.unwrap().remove(0);
     let recording = (1..=40).map(|attempt| {
         let node = nodes[0].clone();
-        let steps = vec![step("a", attempt, levqor_core::job::StepStatus::Failed, NOON)];
-        let record = levqor_core::job::Record { id: claimed.id, claim: 1, pin: None, steps, then: Then::Stay };
+        let steps = vec![step("a", attempt, StepStatus::Failed, NOON)];
+        let record = Record { id: claimed.id, claim: 1, pin: None, steps, then: Then::Stay };
         tokio::spawn(async move { node.record(record).await.unwrap() })
     });
 
@@ -353,7 +355,8 @@ async fn a_database_that_does_not_exist_is_refused_by_name() {
     let url = levqor_testkit::postgres_url().await;
     let (server, _) = url.rsplit_once('/').unwrap();
 
-    let refused = Store::open(&Location::Postgres(format!("{server}/no_such_database")), "a").await.err().unwrap();
+    let refused =
+        Store::open(&Location::Postgres(format!("{server}/no_such_database")), "a").await.err().unwrap();
 
     assert!(matches!(&refused, Error::Refused { what } if what.contains("no_such_database")), "{refused}");
 }
