@@ -32,6 +32,8 @@ struct Writer {
     node: String,
     wake: Arc<Wake>,
     parked: VecDeque<ClaimAsk>,
+    /// The last transaction met a full disk or the like, and it was said.
+    away: bool,
     /// There may be runnable jobs. False is certain: the last claim found fewer than it asked for.
     runnable: bool,
 }
@@ -62,6 +64,7 @@ pub(super) fn start(
         node,
         wake,
         parked: VecDeque::new(),
+        away: false,
         runnable: true,
     };
     std::thread::Builder::new()
@@ -100,20 +103,21 @@ impl Writer {
 
     fn serve(&mut self, mut batch: Vec<Op>) {
         self.parked.retain(|ask| !ask.reply.is_closed());
-        if batch.is_empty() && !(self.runnable && !self.parked.is_empty()) {
+        let claims = self.runnable && !self.parked.is_empty();
+        if batch.is_empty() && !claims {
             return;
         }
         match self.transact(&mut batch) {
             Ok(()) => batch.into_iter().for_each(|op| op.answer(None)),
             Err(Broken::Op(_)) if batch.len() > 1 => batch.into_iter().for_each(|op| self.serve(vec![op])),
             Err(Broken::Op(error)) if batch.len() == 1 => {
-                tracing::warn!(error = ?error, "an op failed");
+                self.say(&error);
                 batch.into_iter().for_each(|op| op.answer(Some(error.copy())));
                 // Claims that wait are not to blame.
                 self.serve(Vec::new());
             }
             Err(Broken::Op(error) | Broken::All(error)) => {
-                tracing::warn!(error = ?error, ops = batch.len(), "a transaction is not on disk");
+                self.say(&error);
                 batch.into_iter().for_each(|op| op.answer(Some(error.copy())));
                 self.parked.drain(..).for_each(|ask| ask.answer(Err(error.copy())));
             }
@@ -130,6 +134,9 @@ impl Writer {
         });
         match outcome {
             Ok(left) => {
+                if std::mem::take(&mut self.away) {
+                    tracing::info!("the database file can be written again");
+                }
                 self.runnable = left;
                 self.wake.deliver(&turn.effects);
                 for (ask, claimed) in served {
@@ -187,6 +194,18 @@ impl Writer {
         }
         write_counts(&lock(&self.conn), turn)?;
         Ok(left)
+    }
+
+    /// A full disk is said once, not once per request; a bug each time.
+    fn say(&mut self, error: &Error) {
+        match error {
+            Error::Unavailable(source) if !self.away => {
+                self.away = true;
+                tracing::warn!(error = %source, "the database file cannot be written; requests are refused until it can");
+            }
+            Error::Unavailable(_) => {}
+            other => tracing::error!(error = ?other, "a transaction failed"),
+        }
     }
 
     fn roll_back(&self) {
