@@ -38,6 +38,13 @@ pub(crate) async fn next_due(tx: &mut Tx<'_>) -> Result<Option<i64>> {
     row.map_or(Ok(None), |row| row.opt_int(0))
 }
 
+/// Whether a job waits for a definition that is there.
+pub(crate) async fn is_any_defined(tx: &mut Tx<'_>) -> Result<bool> {
+    let sql = "select 1 from workflows w join live_jobs l on l.workflow = w.name \
+        where w.deleted = false and l.state = 'undefined' limit 1";
+    Ok(tx.query_opt(sql, &[]).await?.is_some())
+}
+
 pub(crate) async fn move_defined(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     let moved = tx.execute(MOVE_DEFINED, &[(limit as i64).into()]).await?;
     tx.effects.runnable |= moved > 0;
