@@ -74,7 +74,7 @@ impl Running {
     pub(crate) fn go_outside<'a>(&'a self, job: &ClaimedJob, workers: usize) -> Option<Outside<'a>> {
         self.quick_ends.store(0, Ordering::Relaxed);
         self.outside
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < workers).then_some(taken + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < workers).then_some(taken + 1))
             .ok()?;
         let token = CancellationToken::new();
         self.stoppable().insert(job.id, (job.claim, token.clone()));

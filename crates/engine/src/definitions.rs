@@ -18,6 +18,8 @@ const OLD_VERSIONS: usize = 512;
 pub(crate) struct Definitions {
     current: RwLock<HashMap<String, Current>>,
     old: RwLock<HashMap<(String, i64), Arc<Definition>>>,
+    /// One refresh at a time, so that what was read earlier never replaces what was read later.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 /// What new jobs of a name get.
@@ -44,6 +46,7 @@ impl Definitions {
 
     /// Reads what changed. Names that vanished from the store vanish here.
     pub async fn refresh(&self, store: &Store) -> levqor_store::Result<()> {
+        let _alone = self.refreshing.lock().await;
         let heads = store.list_workflows().await?;
         let mut next = HashMap::with_capacity(heads.len());
         for head in heads {

@@ -16,6 +16,7 @@ mod jobs;
 mod run;
 mod settings;
 mod steps;
+mod turns;
 mod upkeep;
 
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub stopping: CancellationToken,
     /// Cancelled when running steps must be given up.
     pub giving_up: CancellationToken,
+    /// Cancelled when the graceful stop is over: until then this node says that it lives.
+    pub stopped: CancellationToken,
     pub tasks: TaskTracker,
 }
 
@@ -87,10 +90,11 @@ impl Engine {
             running: claim::Running::default(),
             watchers: hints::Watchers::default(),
             due: upkeep::Due::default(),
-            liveness: upkeep::Liveness::default(),
+            liveness: upkeep::Liveness::of(&store),
             counters: Arc::new(Counters::default()),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
             store,
             clock,
@@ -113,6 +117,7 @@ impl Engine {
             // What is left now only records its hand-back; the store bounds how long that takes.
             let _ = tokio::time::timeout(std::time::Duration::from_secs(5), shared.tasks.wait()).await;
         }
+        shared.stopped.cancel();
     }
 
     pub fn store(&self) -> &Arc<Store> {

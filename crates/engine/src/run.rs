@@ -30,7 +30,8 @@ pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
     match prepare(shared, job).await {
         Prepared::Run(definition, pin) => Run::new(shared, job, definition, pin).drive().await,
         Prepared::Not(pin, then) => {
-            record(shared, Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then }).await;
+            record(shared, Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then })
+                .await;
             Ran::Inside
         }
     }
@@ -39,17 +40,16 @@ pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
 enum Prepared {
     Run(Arc<Definition>, Option<i64>),
     /// It does not run now: the version it was pinned to on the way, and what becomes of it.
-    Not(Option<i64>, Then),
+    Not(Option<i64>, Box<Then>),
 }
 
 /// Finds the version that the job runs on. A job that came before its definition gets the one that is current at its
 /// first claim, and only now can its payload be checked.
 async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
-    let failed = |pin, error| {
-        Prepared::Not(
-            pin,
-            finish(job, pin.or(job.version), State::Failed, shared.clock.now_ms(), None, Some(error)),
-        )
+    let failed = |pin: Option<i64>, error| {
+        let now_ms = shared.clock.now_ms();
+        let then = finish(job, pin.or(job.version), State::Failed, now_ms, None, Some(error));
+        Prepared::Not(pin, Box::new(then))
     };
     if job.deaths >= MAX_DEATHS {
         let message =
@@ -57,12 +57,12 @@ async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
         return failed(None, JobError::new("lost", message));
     }
     let Some(version) = job.version else {
-        return match shared.definitions.current(&job.workflow) {
+        return match current(shared, &job.workflow).await {
             Some(Current::Version(version, definition)) => match check_payload(&definition, &job.payload) {
                 Ok(()) => Prepared::Run(definition, Some(version)),
                 Err(problems) => failed(Some(version), invalid_payload(problems)),
             },
-            None | Some(Current::Deleted | Current::Unreadable) => Prepared::Not(None, Then::Park),
+            None | Some(Current::Deleted | Current::Unreadable) => Prepared::Not(None, Box::new(Then::Park)),
         };
     };
     match shared.definitions.version(&shared.store, &job.workflow, version).await {
@@ -77,9 +77,22 @@ async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
         Err(error) => {
             tracing::warn!(error = %claim::chain(&error), job.id = %job.id, "a workflow could not be read; the job goes back");
             tokio::time::sleep(Duration::from_millis(200)).await;
-            Prepared::Not(None, Then::HandBack)
+            Prepared::Not(None, Box::new(Then::HandBack))
         }
     }
+}
+
+/// What is current for a job that has no version yet. Another node may have taken the definition in a moment ago, so a name
+/// that is not known is looked up before its job is parked.
+async fn current(shared: &Shared, workflow: &str) -> Option<Current> {
+    let known = shared.definitions.current(workflow);
+    if known.is_some() {
+        return known;
+    }
+    if let Err(error) = shared.definitions.refresh(&shared.store).await {
+        tracing::warn!(error = %claim::chain(&error), "workflows could not be read again; trying later");
+    }
+    shared.definitions.current(workflow)
 }
 
 fn invalid_payload(problems: Vec<(String, String)>) -> JobError {
@@ -176,6 +189,9 @@ struct Run<'a> {
     under_way: Vec<usize>,
     calls: JoinSet<StepRow>,
     slot: Option<Outside<'a>>,
+    /// `Outside` from when it first wanted a slot, whether it got one or not: a job that is handed back for want of a slot
+    /// is no quick one, and counting it as such would claim it again and again.
+    ran: Ran,
     deadline_ms: i64,
 }
 
@@ -199,6 +215,7 @@ impl<'a> Run<'a> {
             under_way: Vec::new(),
             calls: JoinSet::new(),
             slot: None,
+            ran: Ran::Inside,
             shared,
             job,
             definition,
@@ -210,9 +227,8 @@ impl<'a> Run<'a> {
 
     async fn drive(mut self) -> Ran {
         loop {
-            let next = self.turn().await;
-            if let Next::Over = next {
-                return if self.slot.is_some() { Ran::Outside } else { Ran::Inside };
+            if let Next::Over = self.turn().await {
+                return self.ran;
             }
         }
     }
@@ -239,6 +255,8 @@ impl<'a> Run<'a> {
                 let until_ms = until_ms.unwrap_or(now_ms).min(self.deadline_ms);
                 self.end(Then::Rest { until_ms }).await
             }
+            // A wait that begins beside a call must not begin again after a crash.
+            Plan::Wait { .. } if self.recorded < self.rows.len() => self.stay().await,
             Plan::Wait { until_ms } => self.next_call(&definition, until_ms).await,
             Plan::Done => {
                 let view = View::new(self.job, &self.rows, &self.shared.settings.secrets.0);
@@ -286,6 +304,7 @@ impl<'a> Run<'a> {
             return Next::Plan;
         }
         if self.slot.is_none() {
+            self.ran = Ran::Outside;
             self.slot = self.shared.running.go_outside(self.job, self.shared.settings.workers);
             if self.slot.is_none() {
                 return self.end(Then::HandBack).await;
@@ -368,7 +387,8 @@ impl<'a> Run<'a> {
     /// An attempt whose start alone is on record, and which may not run again, gets its end on record: a retry by a person
     /// then finds a failed step like any other.
     fn close_started(&mut self, step: &str, error: &JobError, now_ms: i64) {
-        let started = self.rows.iter().find(|row| row.step == step && row.status == StepStatus::Started).cloned();
+        let started =
+            self.rows.iter().find(|row| row.step == step && row.status == StepStatus::Started).cloned();
         if let Some(row) = started {
             let error = Some(error.clone());
             self.push(StepRow { status: StepStatus::Failed, finished_at_ms: Some(now_ms), error, ..row });

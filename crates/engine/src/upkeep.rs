@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use levqor_store::LEASE_MS;
+use levqor_store::{LEASE_MS, Store};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::figures::Counters;
 use crate::{Shared, claim};
@@ -20,6 +21,9 @@ const BEAT: Duration = Duration::from_millis(3_000);
 const RESCUE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(3);
 const PRUNE: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(1);
+/// An intake that began before a definition came and was committed after it is announced by nobody.
+const DEFINE: Duration = Duration::from_secs(2);
 /// Clocks that disagree by more than this since the start: somebody moved the wall clock, nothing is deleted.
 const CLOCK_JUMP_MS: i64 = 3_600_000;
 
@@ -46,18 +50,19 @@ impl Due {
 
 /// When this node last said that it lives. A node that could not for its lease less a margin stops calling out.
 pub(crate) struct Liveness {
+    /// One process owns an SQLite file: there is nobody who could take its jobs.
+    is_alone: bool,
     began: Instant,
     beat_ms: AtomicI64,
 }
 
-impl Default for Liveness {
-    fn default() -> Self {
-        Liveness { began: Instant::now(), beat_ms: AtomicI64::new(0) }
-    }
-}
-
 impl Liveness {
     const MARGIN_MS: i64 = 3_000;
+
+    pub fn of(store: &Store) -> Self {
+        let is_alone = store.engine() == "sqlite";
+        Liveness { is_alone, began: Instant::now(), beat_ms: AtomicI64::new(0) }
+    }
 
     fn beaten(&self, at: Instant) {
         let at_ms = at.duration_since(self.began).as_millis() as i64;
@@ -67,7 +72,7 @@ impl Liveness {
     /// Whether other nodes surely still take our jobs for ours.
     pub fn holds(&self) -> bool {
         let silent_ms = self.began.elapsed().as_millis() as i64 - self.beat_ms.load(Ordering::Acquire);
-        silent_ms < LEASE_MS - Liveness::MARGIN_MS
+        self.is_alone || silent_ms < LEASE_MS - Liveness::MARGIN_MS
     }
 
     /// Returns when nothing can have been taken from us by now without our knowing.
@@ -80,25 +85,29 @@ impl Liveness {
 
 pub(crate) fn spawn_loops(shared: &Arc<Shared>) {
     let alone = shared.store.engine() == "sqlite";
+    // These two serve what still runs during a graceful stop, so they are not among the tasks that it waits for.
+    let beat_every = if alone { Duration::from_secs(30) } else { BEAT };
+    tokio::spawn(repeat(shared.clone(), shared.stopped.clone(), beat_every, "beat", beat));
+    tokio::spawn(repeat(shared.clone(), shared.stopped.clone(), LOOK, "look at running jobs", look));
+
+    let stopping = &shared.stopping;
     shared.tasks.spawn(due_loop(shared.clone(), alone));
-    shared.tasks.spawn(repeat(
-        shared.clone(),
-        if alone { Duration::from_secs(30) } else { BEAT },
-        "beat",
-        beat,
-    ));
     shared.tasks.spawn(rescue_loop(shared.clone(), alone));
-    shared.tasks.spawn(repeat(shared.clone(), LOOK, "look at running jobs", look));
-    shared.tasks.spawn(repeat(shared.clone(), PRUNE, "look for definitions", define));
+    shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), DEFINE, "look for definitions", define));
     if !alone {
-        shared.tasks.spawn(repeat(shared.clone(), Duration::from_secs(1), "refresh definitions", refresh));
+        shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), REFRESH, "refresh definitions", refresh));
     }
     shared.tasks.spawn(prune_loop(shared.clone()));
 }
 
-/// Turns `turn` now and then every `every` until the engine stops; a failure is logged when it begins, not each time.
-async fn repeat<F>(shared: Arc<Shared>, every: Duration, what: &'static str, turn: impl Fn(Arc<Shared>) -> F)
-where
+/// Turns `turn` now and then every `every` until `end`; a failure is logged when it begins, not each time.
+async fn repeat<F>(
+    shared: Arc<Shared>,
+    end: CancellationToken,
+    every: Duration,
+    what: &'static str,
+    turn: impl Fn(Arc<Shared>) -> F,
+) where
     F: Future<Output = levqor_store::Result<()>>,
 {
     let mut failing = false;
@@ -115,7 +124,7 @@ where
         let pause = if failing { every.min(Duration::from_secs(1)) } else { every };
         tokio::select! {
             _ = tokio::time::sleep(pause) => {}
-            _ = shared.stopping.cancelled() => return,
+            _ = end.cancelled() => return,
         }
     }
 }

@@ -24,6 +24,8 @@ pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Call {
     pub request: Request,
     pub step: HttpStep,
+    /// The name of the host holds a secret, and errors would show it.
+    is_host_secret: bool,
 }
 
 /// Fills in the request. A method that may change something on the other side carries the step's idempotency key, unless
@@ -43,6 +45,7 @@ pub(super) fn prepare(
     if !method.is_safe() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
         headers.push(("idempotency-key".to_owned(), idempotency_key(job, attempt.step)));
     }
+    let is_host_secret = is_host_secret(&call.url, scope.secrets);
     let request = Request {
         method,
         url: call.url,
@@ -51,7 +54,14 @@ pub(super) fn prepare(
         timeouts: Timeouts::within(attempt.step.timeout_ms.max(1) as u64),
         max_response_bytes: MAX_ANSWER_BYTES,
     };
-    Ok(Call { request, step: step.clone() })
+    Ok(Call { request, step: step.clone(), is_host_secret })
+}
+
+fn is_host_secret(url: &str, secrets: &BTreeMap<String, String>) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // The URL library writes names in lower case.
+    secrets.values().any(|secret| !secret.is_empty() && host.contains(&secret.to_lowercase()))
 }
 
 pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
@@ -59,7 +69,7 @@ pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
         Ok(response) => {
             answered(&response, call.step.accepts(response.status.as_u16()), shared.clock.now_ms())
         }
-        Err(error) => failed(&error),
+        Err(error) => failed(&error, call.is_host_secret),
     }
 }
 
@@ -76,8 +86,12 @@ fn answered(response: &Response, is_ok: bool, now_ms: i64) -> Outcome {
     Outcome::Fail { error }
 }
 
-fn failed(error: &CallError) -> Outcome {
-    let job_error = JobError::new(error.code(), error.to_string());
+fn failed(error: &CallError, is_host_secret: bool) -> Outcome {
+    let message = match is_host_secret {
+        true => "the call failed; the name of its host is a secret, so there is no more to say".to_owned(),
+        false => error.to_string(),
+    };
+    let job_error = JobError::new(error.code(), message);
     if error.is_retryable() {
         Outcome::Retry { error: job_error, retry_after_ms: None }
     } else {
