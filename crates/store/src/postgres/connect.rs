@@ -79,17 +79,26 @@ fn unreachable_now(error: tokio_postgres::Error) -> Error {
     Error::Unavailable(error.into())
 }
 
-/// The same at the first start, where a wrong password or name is a mistake in the configuration, not an outage.
+/// The same at the first start, where a wrong password, name or certificate is a mistake in the configuration, not an
+/// outage.
 pub(super) fn explain(error: Error) -> Error {
     let Error::Unavailable(source) = &error else { return error };
-    let answer = source.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
-    match answer {
+    let Some(cause) = source.downcast_ref::<tokio_postgres::Error>() else { return error };
+    if let Some(answer) = cause.as_db_error()
         // Classes 28 (who are you) and 3D (no such database). The server's words name the user and the database.
-        Some(answer) if ["28", "3D"].iter().any(|class| answer.code().code().starts_with(class)) => {
-            Error::Refused {
-                what: format!("the PostgreSQL server refused the connection: {}", answer.message()),
-            }
-        }
+        && ["28", "3D"].iter().any(|class| answer.code().code().starts_with(class))
+    {
+        return Error::Refused {
+            what: format!("the PostgreSQL server refused the connection: {}", answer.message()),
+        };
+    }
+    let io = std::error::Error::source(cause).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(why)) => Error::Refused {
+            what: format!(
+                "the certificate of the PostgreSQL server is not accepted ({why}); name the file of its authority in sslrootcert"
+            ),
+        },
         _ => error,
     }
 }

@@ -14,12 +14,16 @@ use super::steps::{FIND_STEPS, read_step};
 use crate::{Error, Result, decode};
 
 /// Skips what others are just taking, in the order of the queue's index, and never takes more than it asked for.
+///
+/// The time was read before the statement, and other nodes have clocks of their own: a job may have come later than that. It
+/// does not start before it came, which its id tells.
 const CLAIM: &str = "
 with next as materialized (
     select id from live_jobs where state = 'queued' order by sort_at_ms, id limit $1::bigint for update skip locked
 ), mine as (
     update live_jobs
-    set state = 'running', node = $2::text, claim = claim + 1, started_at_ms = coalesce(started_at_ms, $3::bigint)
+    set state = 'running', node = $2::text, claim = claim + 1,
+        started_at_ms = coalesce(started_at_ms, greatest($3::bigint, ('x' || left(id, 12))::bit(48)::bigint))
     where id = any (array(select id from next)) and state || '' = 'queued'
     returning id, claim, workflow, version, started_at_ms, deaths, sort_at_ms
 )
