@@ -1,0 +1,64 @@
+//! PostgreSQL: three processes on one database; one or two of them die twenty times, the others go on.
+
+use std::time::Duration;
+
+use crate::audit::Audit;
+use crate::chance::Chance;
+use crate::client::Nodes;
+use crate::load::Load;
+use crate::recorder::Recorder;
+use crate::server::{Server, Site};
+
+const KILLS: usize = 20;
+const NODES: usize = 3;
+const CLIENTS: usize = 12;
+const JOBS_A_ROUND: usize = 110;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_kills_among_three_processes_on_postgres_lose_no_acknowledged_job_and_finish_none_twice() {
+    let (mut chance, seed) = Chance::of_run("kill postgres");
+    let recorder = Recorder::start(chance.fork()).await;
+    let site = Site::postgres(levqor_testkit::postgres_url().await);
+    let nodes = Nodes::new(NODES);
+    let load = Load::new(nodes.clone(), recorder.base.clone());
+    let clients = load.start(CLIENTS, &mut chance);
+
+    // All at once: they agree on who migrates.
+    let (a, b, c) = tokio::join!(site.start("node0"), site.start("node1"), site.start("node2"));
+    let mut servers: Vec<Option<Server>> = [a, b, c].map(Some).into();
+    for (node, server) in servers.iter().flatten().enumerate() {
+        nodes.set(node, Some(server.base.clone()));
+    }
+
+    for _ in 0..KILLS {
+        load.allow(JOBS_A_ROUND);
+        tokio::time::sleep(Duration::from_millis(chance.between(50, 600))).await;
+        let first = chance.below(NODES as u64) as usize;
+        let mut victims = vec![first];
+        if chance.one_in(3) {
+            victims.push((first + 1) % NODES);
+        }
+        for node in &victims {
+            servers[*node].take().expect("every node was started again").kill().await;
+            nodes.set(*node, None);
+        }
+        // The others work alone for a moment.
+        tokio::time::sleep(Duration::from_millis(chance.below(150))).await;
+        for node in victims {
+            let server = site.start(&format!("node{node}")).await;
+            nodes.set(node, Some(server.base.clone()));
+            servers[node] = Some(server);
+        }
+    }
+
+    clients.stop().await;
+    let base = servers[0].as_ref().expect("all are up").base.clone();
+    // A lease of 15 s until rescue, one of 20 s for a callback that was under way, a look for definitions every 30 s.
+    Audit::new("kill postgres", seed, &base, &load, &recorder)
+        .settle_and_check(Duration::from_secs(120))
+        .await;
+    for server in servers.into_iter().flatten() {
+        let status = server.terminate(Duration::from_secs(45)).await;
+        assert!(status.success(), "seed {seed}: SIGTERM of an idle server ended with {status}");
+    }
+}
