@@ -6,6 +6,7 @@
 mod load;
 mod machine;
 mod phases;
+mod plan;
 mod report;
 mod server;
 
@@ -17,7 +18,7 @@ use clap::{Args, ValueEnum};
 use super::child::{LISTENING, Scratch};
 use super::exit::{Exit, Failure};
 use super::out::{note, say};
-use phases::Plan;
+use plan::Plan;
 use report::Report;
 use server::Target;
 

@@ -15,7 +15,7 @@ use levqor_core::state::State;
 use levqor_store::Store;
 
 use super::load::{self, Until};
-use super::phases::{CONNECTIONS, Plan, median};
+use super::plan::{CONNECTIONS, Plan, median};
 use super::report::Report;
 use super::server::{Process, Target};
 use crate::cli::exit::{Failure, chain};
@@ -43,9 +43,6 @@ pub fn disk(report: &mut Report, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The name of the figure that intake is compared with.
-pub const PLAIN_POST: &str = "plain POST, parsed and echoed, 64 connections";
-
 /// What a POST costs without Levqor.
 pub async fn plain_post(report: &mut Report, plan: &Plan) -> Result<(), Failure> {
     let mut echo = Process::echo()?;
@@ -56,7 +53,7 @@ pub async fn plain_post(report: &mut Report, plan: &Plan) -> Result<(), Failure>
         let run = load::closed(address, CONNECTIONS, Until::Time(plan.round()), 200, body.clone()).await?;
         rates.push(run.per_second());
     }
-    report.add("machine", PLAIN_POST, median(rates), "/s", None);
+    report.add("machine", "plain POST, parsed and echoed, 64 connections", median(rates), "/s", None);
     Ok(())
 }
 

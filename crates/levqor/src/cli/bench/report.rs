@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::phases::Plan;
+use super::plan::Plan;
 use crate::cli::out;
 
 /// What a figure should reach: the floor below which it is a bug, and the goal.
@@ -132,7 +132,11 @@ fn group_thousands(value: i64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 && digit.is_ascii_digit() && !text.ends_with('-') {
+        if place > 0
+            && (digits.len() - place).is_multiple_of(3)
+            && digit.is_ascii_digit()
+            && !text.ends_with('-')
+        {
             text.push(',');
         }
         text.push(digit);
