@@ -11,6 +11,7 @@ mod callback;
 mod claim;
 mod end;
 mod figures;
+mod fill;
 mod intake;
 mod list;
 mod nodes;
