@@ -163,8 +163,10 @@ impl Node {
     where
         F: Future<Output = levqor_store::Result<Engine>> + Send,
     {
+        // One worker, so that a crash is one moment: with two, a task that still runs would see how another's connection
+        // is taken away, and put that on record.
         let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let name = format!("{:?}", Instant::now());
         let (location, node) = (database.location(), name.clone());
         let engine = runtime.spawn(async move {
