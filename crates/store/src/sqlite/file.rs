@@ -29,9 +29,15 @@ pub(super) fn open(path: &Path) -> Result<DataFile> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(|error| cannot(&path, error))?;
-    prepare(&path, &conn).map_err(|error| cannot(&path, error))?;
+    let journal = prepare(&path, &conn).map_err(|error| cannot(&path, error))?;
     if conn.is_readonly("main").map_err(|error| cannot(&path, error))? {
         return Err(refused(&path, "it cannot be written; check its permissions"));
+    }
+    if journal != "wal" {
+        return Err(refused(
+            &path,
+            "its file system has no shared memory for a write-ahead log; use a local disk",
+        ));
     }
     let conn = migrate(conn)?;
     Ok(DataFile { path, conn, lock })
@@ -104,7 +110,8 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn prepare(path: &Path, conn: &Connection) -> rusqlite::Result<()> {
+/// Sets the connection up; says which journal the file has then.
+fn prepare(path: &Path, conn: &Connection) -> rusqlite::Result<String> {
     // Another program may hold the file for a moment; longer, and callers are told to come back.
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     let pages: i64 = conn.query_row("pragma page_count", [], |row| row.get(0))?;
@@ -113,13 +120,13 @@ fn prepare(path: &Path, conn: &Connection) -> rusqlite::Result<()> {
         // Only possible before the first page is written. Pages that retention frees can then be given back bit by bit.
         conn.execute_batch("pragma auto_vacuum = incremental")?;
     }
-    conn.query_row("pragma journal_mode = wal", [], |row| row.get::<_, String>(0))?;
+    let mode = conn.query_row("pragma journal_mode = wal", [], |row| row.get::<_, String>(0))?;
     conn.execute_batch(&format!(
         "pragma synchronous = full; pragma wal_autocheckpoint = 0; pragma journal_size_limit = {WAL_KEPT_BYTES}; \
          pragma cache_size = -8000; pragma mmap_size = 0; pragma temp_store = memory"
     ))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    Ok(())
+    Ok(mode)
 }
 
 /// Brings the schema up to date. Writes nothing when it is: a start must do on a full disk.

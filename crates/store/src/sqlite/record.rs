@@ -11,8 +11,10 @@ const STAY: &str = "update live_jobs set version = coalesce(?3, version) \
 const IS_OURS: &str = "select 1 from live_jobs where id = ?1 and claim = ?2 and state = 'running'";
 const LEAVE: &str = "update live_jobs set version = coalesce(?3, version), state = ?4, due_at_ms = ?5, node = null \
     where id = ?1 and claim = ?2 and state = 'running'";
-const END: &str = "delete from live_jobs where id = ?1 and claim = ?2 and state = 'running' \
-    returning version, deaths, started_at_ms";
+const FIND: &str = "select version, deaths, started_at_ms from live_jobs \
+    where id = ?1 and claim = ?2 and state = 'running'";
+/// Measured: `returning` instead of the search before costs more than the search. There is one writer.
+const END: &str = "delete from live_jobs where id = ?1";
 
 const STEP: &str = "insert into steps \
     (job_id, step, attempt, status, started_at_ms, finished_at_ms, until_ms, error, output) \
@@ -67,12 +69,13 @@ fn put_step(conn: &Connection, id: &str, step: &StepRow) -> Result<()> {
 
 fn end(conn: &Connection, turn: &mut Turn, id: &str, record: &Record, finish: &Finish) -> Result<bool> {
     let live = conn
-        .prepare_cached(END)?
+        .prepare_cached(FIND)?
         .query_row((id, record.claim), |row| {
             Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?))
         })
         .optional()?;
     let Some((version, deaths, started_at_ms)) = live else { return Ok(false) };
+    conn.prepare_cached(END)?.execute([id])?;
     conn.prepare_cached(FINISHED)?.execute((
         id,
         finish.state.as_str(),
