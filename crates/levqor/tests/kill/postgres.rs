@@ -1,4 +1,5 @@
-//! PostgreSQL: three processes on one database; one or two of them die twenty times, the others go on.
+//! PostgreSQL: three processes on one database; one or two of them die twenty times, the others go on. Then one is frozen in
+//! the middle of its work for longer than its lease, so that its late answers meet jobs that others have taken.
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ const KILLS: usize = 20;
 const NODES: usize = 3;
 const CLIENTS: usize = 12;
 const JOBS_A_ROUND: usize = 110;
+/// The lease of 15 s, and time for the others to take the jobs up.
+const FROZEN: Duration = Duration::from_secs(19);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_among_three_processes_on_postgres_lose_no_acknowledged_job_and_finish_none_twice() {
@@ -50,6 +53,17 @@ async fn twenty_kills_among_three_processes_on_postgres_lose_no_acknowledged_job
             servers[node] = Some(server);
         }
     }
+
+    let frozen = servers[2].as_ref().expect("all are up");
+    load.allow(JOBS_A_ROUND);
+    tokio::time::sleep(Duration::from_millis(chance.between(50, 150))).await;
+    frozen.signal("STOP").await;
+    nodes.set(2, None);
+    tokio::time::sleep(FROZEN / 2).await;
+    load.allow(JOBS_A_ROUND);
+    tokio::time::sleep(FROZEN / 2).await;
+    frozen.signal("CONT").await;
+    nodes.set(2, Some(frozen.base.clone()));
 
     clients.stop().await;
     let base = servers[0].as_ref().expect("all are up").base.clone();

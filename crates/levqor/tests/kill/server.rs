@@ -153,15 +153,16 @@ impl Server {
         self.child.kill().await.unwrap();
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    pub async fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.id());
+        let sent = Command::new("/bin/sh").arg("-c").arg(kill).status().await.unwrap();
+        assert!(sent.success(), "SIG{name} could not be sent");
+    }
+
     /// SIGTERM, and how it ended.
     pub async fn terminate(mut self, limit: Duration) -> ExitStatus {
-        let sent = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(format!("kill -TERM {}", self.id()))
-            .status()
-            .await
-            .unwrap();
-        assert!(sent.success(), "SIGTERM could not be sent");
+        self.signal("TERM").await;
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => status.unwrap(),
             Err(_) => panic!("the server did not stop within {limit:?} of SIGTERM:\n{}", self.last_words()),
