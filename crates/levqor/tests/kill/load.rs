@@ -66,6 +66,25 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Submits a job whose first call takes `first`, and every later one `later`.
+    pub async fn submit_slow(&self, base: &str, token: &str, first: Duration, later: Duration) -> String {
+        let payload = json!({
+            "token": token,
+            "base": self.outside,
+            "first_ms": first.as_millis() as u64,
+            "later_ms": later.as_millis() as u64,
+        });
+        let job = self.job(token, Kind::Slow, payload);
+        self.ledger.sent(&job);
+        let answer = Caller::new().send(base, &Call::intake(&job.body())).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        let id = answer.json()["job_id"].as_str().unwrap().to_owned();
+        self.ledger.acknowledged(token, &id);
+        id
+    }
+}
+
 impl Clients {
     /// No new jobs; what is under way is brought to its end.
     pub async fn stop(mut self) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
@@ -159,16 +159,17 @@ async fn flaky(
     if call == 1 { StatusCode::SERVICE_UNAVAILABLE.into_response() } else { seen(&token, &step) }
 }
 
-/// The first call of each job is never answered.
+/// Takes its time, and says which call of its step it answers.
 async fn slow(
     State(shared): State<Arc<Shared>>,
     Path((token, step)): Path<(String, String)>,
+    Query(pauses): Query<HashMap<String, u64>>,
     headers: HeaderMap,
 ) -> Response {
-    if shared.called(&token, &step, &headers) == 1 {
-        return std::future::pending().await;
-    }
-    seen(&token, &step)
+    let call = shared.called(&token, &step, &headers);
+    let pause_ms = pauses[if call == 1 { "first_ms" } else { "later_ms" }];
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    ([("content-type", "application/json")], json!({"call": call}).to_string()).into_response()
 }
 
 /// Most deliveries are taken; some are not at first, so that redeliveries of every kind happen. Only at the very first try: one

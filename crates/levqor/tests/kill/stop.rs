@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use levqor_testkit::wait_until;
-use serde_json::json;
 
 use crate::audit::Audit;
 use crate::chance::Chance;
-use crate::client::{Call, Caller, Nodes};
+use crate::client::Nodes;
 use crate::load::Load;
 use crate::recorder::Recorder;
 use crate::server::Site;
-use crate::workflows::Kind;
 
 const GRACE: Duration = Duration::from_secs(2);
 /// Beyond the grace: handing back, the last checkpoint, a slow machine.
@@ -33,7 +31,7 @@ async fn sigterm_under_load_ends_in_time_and_counts_as_no_death() {
         load.allow(150);
         // One whose call is out for longer than the grace: it is given up and handed back.
         let token = format!("slow-{stop}");
-        submit_slow(&load, &server.base, &token).await;
+        load.submit_slow(&server.base, &token, Duration::from_secs(600), Duration::ZERO).await;
         wait_until(Duration::from_secs(20), async || recorder.calls_of(&token, "hold") == 1).await;
         tokio::time::sleep(Duration::from_millis(chance.between(50, 500))).await;
 
@@ -54,12 +52,4 @@ async fn sigterm_under_load_ends_in_time_and_counts_as_no_death() {
         .await;
     let died: i64 = ended.iter().map(|job| job.deaths).sum();
     assert_eq!(died, 0, "seed {seed}: a graceful stop was counted as a death");
-}
-
-async fn submit_slow(load: &Load, base: &str, token: &str) {
-    let job = load.job(token, Kind::Slow, json!({"token": token, "base": load.outside}));
-    load.ledger.sent(&job);
-    let answer = Caller::new().send(base, &Call::intake(&job.body())).await.unwrap();
-    assert_eq!(answer.status, 202, "{}", answer.text());
-    load.ledger.acknowledged(token, answer.json()["job_id"].as_str().unwrap());
 }

@@ -13,7 +13,7 @@ pub enum Kind {
     Walk,
     /// A call that fails at first and is tried again.
     Flaky,
-    /// A call that is not answered until its second try.
+    /// A call that takes as long as the payload says, once for its first try and once for all later ones.
     Slow,
     /// Like `Echo`, defined only after its first jobs came.
     Later(String),
@@ -59,7 +59,10 @@ output: { token: "{{ payload.token }}", status: "{{ steps.knock.output.status }}
 const SLOW: &str = r#"
 steps:
   - id: hold
-    http: { method: POST, url: "{{ payload.base }}/slow/{{ payload.token }}/hold" }
+    http:
+      method: POST
+      url: "{{ payload.base }}/slow/{{ payload.token }}/hold"
+      query: { first_ms: "{{ payload.first_ms }}", later_ms: "{{ payload.later_ms }}" }
     timeout: 5m
 output: { token: "{{ payload.token }}", status: "{{ steps.hold.output.status }}" }
 "#;
