@@ -28,10 +28,10 @@ help: ## Show this list
 	@echo "Try: make demo"
 
 run: ## Build and start Levqor in development mode on 127.0.0.1:5000, data in levqor.db, workflows from workflows/
-	cargo run --quiet --locked $(RUN_PROFILE) -p levqor -- serve $(ARGS)
+	cargo run --locked $(RUN_PROFILE) -p levqor -- serve $(ARGS)
 
 demo: ## Build, then play and explain the whole story of one job; leaves nothing behind
-	cargo run --quiet --locked $(RUN_PROFILE) -p levqor -- demo
+	cargo run --locked $(RUN_PROFILE) -p levqor -- demo
 
 test: ## Run all tests on both engines; brings its own PostgreSQL
 	cargo test --workspace --locked --no-run
