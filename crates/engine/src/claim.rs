@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::figures::Counters;
-use crate::{Shared, run};
+use crate::{Shared, record, run};
 
 /// Jobs in hand at most while all of them are quick. Measured: beyond 512 a commit's cost per job no longer falls.
 const QUICK_IN_HAND: usize = 1_024;
@@ -192,7 +192,7 @@ pub(crate) async fn run_guarded(shared: &Arc<Shared>, job: ClaimedJob) -> Ran {
         Ok(ran) => ran,
         Err(_) => {
             tracing::error!(job.id = %job.id, "a bug made this job's run panic");
-            run::fail_broken(shared, &job).await;
+            record::fail_broken(shared, &job).await;
             Ran::Outside
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: this crate knows nothing of HTTP servers, HTML, environment variables or a vendor by name. Each loop exposes
 //! one turn of itself, which tests call; production loops over it.
 //!
-//! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, record) → `steps/` → `callback.rs`;
+//! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, `record.rs`) → `steps/` → `callback.rs`;
 //! `upkeep.rs` repairs what a crash between any two of them left.
 
 mod callback;
@@ -13,6 +13,7 @@ mod figures;
 mod hints;
 mod intake;
 mod jobs;
+mod record;
 mod run;
 mod settings;
 mod steps;
