@@ -30,8 +30,8 @@ pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
     match prepare(shared, job).await {
         Prepared::Run(definition, pin) => Run::new(shared, job, definition, pin).drive().await,
         Prepared::Not(pin, then) => {
-            record(shared, Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then })
-                .await;
+            let not_run = Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then };
+            record(shared, job, not_run).await;
             Ran::Inside
         }
     }
@@ -358,10 +358,7 @@ impl<'a> Run<'a> {
     async fn record(&mut self, then: Then) -> Fenced {
         let steps = self.rows[self.recorded..].to_vec();
         self.recorded = self.rows.len();
-        record(
-            self.shared,
-            Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then },
-        )
-        .await
+        let gathered = Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then };
+        record(self.shared, self.job, gathered).await
     }
 }
