@@ -116,7 +116,7 @@ fn complete(document: &mut Value) {
             let is_write = is_guarded && method != "get";
             let has_body = operation.get("requestBody").is_some();
             let takes_query = is_guarded && path.starts_with("/api/v1/") && path != "/api/v1/ops/health";
-            let is_legacy = path.starts_with("/api/v1/intake") || path.starts_with("/api/v1/_dev/");
+            let is_legacy = path == "/api/v1/intake" || path.starts_with("/api/v1/_dev/");
             let invalid =
                 if is_legacy { any_of("LegacyError", "NamedError") } else { reference("NamedError") };
             let waits = path.starts_with("/api/v1/status/");
