@@ -36,8 +36,9 @@ pub(crate) async fn retry_job(tx: &mut Tx<'_>, id: JobId, now_ms: i64) -> Result
         ],
     )
     .await?;
+    // A step whose start alone is on record may have happened: who asks for the retry has decided to run it again.
     tx.execute(
-        "update steps set status = 'retried' where job_id = $1 and status = 'failed'",
+        "update steps set status = 'retried' where job_id = $1 and status in ('failed', 'started')",
         &[(&key).into()],
     )
     .await?;
