@@ -39,13 +39,15 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, new: &NewCallback, now_ms: i64) -> R
     Ok(())
 }
 
+/// The newest one: ids of one job differ in the claim number at their end alone, so a longer id has the greater number.
 /// A try that is under way when this comes does not settle the callback: it is made again all the same.
 pub(crate) async fn redeliver(tx: &mut Tx<'_>, id: JobId, now_ms: i64) -> Result<String> {
     let key = id.to_string();
     let changed = tx
         .query_opt(
             "update callbacks set state = 'due', due_at_ms = $2, round = 0 where id = \
-             (select id from callbacks where job_id = $1 order by created_at_ms desc, id desc limit 1) returning id",
+             (select id from callbacks where job_id = $1 \
+             order by created_at_ms desc, length(id) desc, id desc limit 1) returning id",
             &[(&key).into(), now_ms.into()],
         )
         .await?;
@@ -67,7 +69,7 @@ pub(crate) async fn of_job(tx: &mut Tx<'_>, job_id: &str) -> Result<Vec<Callback
     let rows = tx
         .query(
             "select id, url, state, created_at_ms, due_at_ms from callbacks where job_id = $1 \
-             order by created_at_ms, id",
+             order by created_at_ms, length(id), id",
             &[job_id.into()],
         )
         .await?;

@@ -1,6 +1,6 @@
 //! Commit 5.
 
-use levqor_core::job::Fenced;
+use levqor_core::job::{Fenced, Finish, NewCallback, NewJob, Then};
 use levqor_store::{CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, Error};
 
 use crate::world::*;
@@ -113,6 +113,34 @@ each_engine! {
         let again = world.due(NOON + HOUR).await.remove(0);
         assert_eq!((again.attempt, again.round), (2, 1));
         assert_eq!(again.callback, first.callback);
+    }
+
+    async fn a_redelivery_is_of_the_newest_callback_also_beyond_the_ninth_claim(world: World) {
+        let url = Some("https://a.example/hook".to_owned());
+        let id = world.put(NewJob { callback_url: url, ..job(NOON) }).await;
+        for claim in 1..=11 {
+            let claimed = world.claim_one(NOON).await;
+            let Then::Finish(finish) = failed(NOON) else { unreachable!() };
+            let callback = NewCallback {
+                id: format!("msg_{id}_{claim}"),
+                job_id: id,
+                url: "https://a.example/hook".to_owned(),
+                host: "a.example:443".to_owned(),
+                body: "{}".to_owned(),
+            };
+            let then = Then::Finish(Finish { callback: Some(callback), ..finish });
+            assert_eq!((claimed.claim, world.record(&claimed, Vec::new(), then).await), (claim, Fenced::Done));
+            if claim < 11 {
+                world.store.retry_job(id, NOON).await.unwrap();
+            }
+        }
+
+        let callback = world.store.redeliver(id, NOON).await.unwrap();
+
+        assert_eq!(callback, format!("msg_{id}_11"));
+        let row = world.store.find_job(id).await.unwrap().unwrap();
+        let shown: Vec<_> = row.callbacks.into_iter().map(|it| it.id).collect();
+        assert_eq!(shown, (1..=11).map(|claim| format!("msg_{id}_{claim}")).collect::<Vec<_>>());
     }
 
     async fn a_redelivery_asked_for_during_a_try_is_made_all_the_same(world: World) {
