@@ -124,7 +124,8 @@ impl Store {
         }
     }
 
-    /// Waits until all accepted writes are committed, then closes. Later calls fail as unavailable.
+    /// Waits until all accepted writes are committed, hands back what is still running here (no death counts), then closes.
+    /// Later calls fail as unavailable.
     pub async fn close(&self) {
         on!(self, engine => engine.close())
     }
@@ -199,8 +200,8 @@ impl Store {
         .await
     }
 
-    /// Puts a failed, cancelled or expired job back in the queue; its failed steps read `retried`. `Conflict` for any
-    /// other state. Its claim numbers go on growing.
+    /// Puts a failed, cancelled or expired job back in the queue; its steps that failed, or of which only the start is on
+    /// record, read `retried`. `Conflict` for any other state. Its claim numbers go on growing.
     pub async fn retry_job(&self, id: JobId, now_ms: i64) -> Result<()> {
         self.write(move |tx| Box::pin(job::retry::retry_job(tx, id, now_ms))).await
     }
