@@ -11,6 +11,7 @@ mod claim;
 mod definitions;
 mod figures;
 mod hints;
+mod hosts;
 mod intake;
 mod jobs;
 mod record;

@@ -10,9 +10,17 @@ pub(crate) const INSERT: &str = "insert into callbacks \
     (id, job_id, url, host, state, created_at_ms, due_at_ms, attempt, round, body) \
     values ($1, $2, $3, $4, 'due', $5, $5, 0, 0, $6)";
 
-/// The next receiver, by name, that has an undelivered callback.
-pub(crate) const NEXT_HOST: &str =
-    "select host from callbacks where due_at_ms is not null and host > $1 order by host limit 1";
+/// Behind every receiver's name.
+pub(crate) const LAST_HOST: &str = "\u{10FFFF}";
+
+/// Which callbacks to claim: of the receivers after `after`, up to and including `until`.
+#[derive(Clone)]
+pub(crate) struct Walk {
+    pub after: String,
+    pub until: String,
+    pub limit: usize,
+    pub now_ms: i64,
+}
 
 pub(crate) const TRY: &str = "insert into callback_tries (callback_id, attempt, at_ms, duration_ms, status, error) \
     values ($1, $2, $3, $4, $5, $6)";

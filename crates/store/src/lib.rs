@@ -69,6 +69,8 @@ pub struct Store {
     node: String,
     /// Where the next search of retention goes on; lost with the process, which costs one search.
     prune_after: Mutex<String>,
+    /// The receiver after which the next claim of callbacks goes on; empty: from the first.
+    callbacks_after: Mutex<String>,
 }
 
 /// Both offer the same verbs; what is written once for both goes through their `write` and `read`.
@@ -96,7 +98,13 @@ impl Store {
                 Engine::Postgres(Box::new(Postgres::open(url, node, wake.clone()).await?))
             }
         };
-        Ok(Store { engine, wake, node: node.to_owned(), prune_after: Mutex::default() })
+        Ok(Store {
+            engine,
+            wake,
+            node: node.to_owned(),
+            prune_after: Mutex::default(),
+            callbacks_after: Mutex::default(),
+        })
     }
 
     /// What [`Store::open`] would migrate: names of pending migrations. Changes nothing.
@@ -154,15 +162,35 @@ impl Store {
         on!(self, engine => engine.record(record))
     }
 
-    /// Takes up to `limit` due callbacks, oldest due first, passing over receivers in `busy_hosts`. Returns at once.
+    /// Takes up to `limit` due callbacks: from receiver to receiver, of each the oldest due and no more than it has room
+    /// for. Where the limit ends a claim, the next one goes on. Returns at once.
     /// The claim is a lease of [`CALLBACK_LEASE_MS`]. A try whose process died is recorded as `lost` here.
     pub async fn claim_callbacks(
         &self,
         limit: usize,
-        busy_hosts: &[String],
+        room: &HostRoom,
         now_ms: i64,
     ) -> Result<Vec<ClaimedCallback>> {
-        on!(self, engine => engine.claim_callbacks(limit, busy_hosts, now_ms))
+        let after = std::mem::take(&mut *locked(&self.callbacks_after));
+        let mut walk = callback::Walk { after, until: callback::LAST_HOST.to_owned(), limit, now_ms };
+        let mut claimed = on!(self, engine => engine.claim_callbacks(walk.clone(), room))?;
+        if claimed.len() < limit && !walk.after.is_empty() {
+            // Those that were passed over by going on from there.
+            walk.until = std::mem::take(&mut walk.after);
+            walk.limit = limit - claimed.len();
+            match on!(self, engine => engine.claim_callbacks(walk, room)) {
+                Ok(more) => claimed.extend(more),
+                // What was claimed is ours, whatever became of the rest.
+                Err(error) if claimed.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if claimed.len() >= limit
+            && let Some(last) = claimed.last()
+        {
+            locked(&self.callbacks_after).clone_from(&last.callback.host);
+        }
+        Ok(claimed)
     }
 
     /// **Commit 5.** Records a try and what follows from it, if the lease is still ours.
@@ -299,7 +327,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<usize> {
         self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
-        let after = self.prune_after().clone();
+        let after = locked(&self.prune_after).clone();
         let found = self
             .read(move |tx| {
                 let after = after.clone();
@@ -316,7 +344,7 @@ impl Store {
                 .await?
             }
         };
-        *self.prune_after() = found.next_after;
+        *locked(&self.prune_after) = found.next_after;
         Ok(deleted)
     }
 
@@ -438,10 +466,10 @@ impl Store {
     {
         on!(self, engine => engine.read(verb))
     }
+}
 
-    fn prune_after(&self) -> std::sync::MutexGuard<'_, String> {
-        self.prune_after.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(text: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a node may be silent on PostgreSQL before its jobs are handed to others.
