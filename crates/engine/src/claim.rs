@@ -60,6 +60,15 @@ impl Running {
         self.stoppable().get(&id).map(|(claim, _)| *claim)
     }
 
+    /// Those of `ids` that wait for the outside here.
+    pub(crate) fn stoppable_among(&self, ids: &[JobId]) -> Vec<JobId> {
+        let stoppable = self.stoppable();
+        if stoppable.is_empty() {
+            return Vec::new();
+        }
+        ids.iter().filter(|id| stoppable.contains_key(id)).copied().collect()
+    }
+
     /// Stops the run of this claim at its next pause, if it is here. The caller knows that the job is not ours any more.
     pub(crate) fn abort(&self, id: JobId, claim: i64) {
         if let Some((held, token)) = self.stoppable().get(&id)

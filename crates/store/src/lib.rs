@@ -481,7 +481,7 @@ pub const CALLBACK_LEASE_MS: i64 = 20_000;
 /// Something happened; look at the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// This job ended (by its run, a cancel, `_dev/complete`) or was taken away.
-    Ended(JobId),
+    /// These jobs ended (by their runs, a cancel, `_dev/complete`) or were taken away.
+    Ended(Arc<[JobId]>),
     WorkflowsChanged,
 }

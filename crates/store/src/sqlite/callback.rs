@@ -22,10 +22,10 @@ pub(super) struct Outcome {
 }
 
 /// The next receiver, by name, that has an undelivered callback, and when its first is due.
-const NEXT_HOST: &str = "select host, due_at_ms from callbacks where due_at_ms is not null and host > ?1 and host <= ?2 \
+pub(super) const NEXT_HOST: &str = "select host, due_at_ms from callbacks where due_at_ms is not null and host > ?1 and host <= ?2 \
     order by host, due_at_ms limit 1";
 
-const DUE: &str = "select due_at_ms, id from callbacks where host = ?1 and due_at_ms is not null and due_at_ms <= ?2 \
+pub(super) const DUE: &str = "select due_at_ms, id from callbacks where host = ?1 and due_at_ms is not null and due_at_ms <= ?2 \
     order by due_at_ms, id limit ?3";
 
 const TAKE: &str = "update callbacks set due_at_ms = ?2, attempt = attempt + 1, round = round + 1 where id = ?1 \

@@ -37,7 +37,7 @@ each_engine! {
         assert_eq!(world.store.end_job(running.id, cancel(), NOON + 1).await.unwrap(), Ended::Now);
 
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
-        assert_eq!(hint, Hint::Ended(running.id));
+        assert_eq!(hint, Hint::Ended([running.id].into()));
         assert_eq!(world.end(&running, NOON).await, Fenced::Stale);
         assert_eq!(world.state(running.id).await, State::Cancelled);
         assert_eq!(world.store.list_mine().await.unwrap(), []);
