@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
     pub counters: Arc<Counters>,
+    pub last_count: figures::LastCount,
     /// Cancelled when no new work may start.
     pub stopping: CancellationToken,
     /// Cancelled when running steps must be given up.
@@ -94,6 +95,7 @@ impl Engine {
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),
             counters: Arc::new(Counters::default()),
+            last_count: figures::LastCount::default(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
             stopped: CancellationToken::new(),
