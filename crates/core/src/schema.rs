@@ -2,7 +2,10 @@
 //!
 //! The library is wrapped here alone. Hostile schemas: no remote references; patterns run in linear time and with a
 //! bounded size; references that lead back to themselves without going into the value would never end, and references
-//! that fan out would take for ever, so both are refused before the library sees them.
+//! that fan out would take for ever, so both are refused before the library sees them. What multiplies with the depth of a
+//! value is bounded in `fan`.
+
+mod fan;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -54,6 +57,8 @@ pub struct Violation {
 /// A compiled schema.
 pub struct Schema {
     validator: Validator,
+    /// See [`fan::fan`].
+    fan: u64,
 }
 
 impl fmt::Debug for Schema {
@@ -85,11 +90,18 @@ impl Schema {
             )
             .build(&schema)
             .map_err(|error| BadSchema::new(error.instance_path().to_string(), short_message(&error)))?;
-        Ok(Schema { validator })
+        Ok(Schema { validator, fan: fan::fan(&schema) })
     }
 
     /// Checks a JSON text that passed [`crate::json::compact`]. At most [`MAX_VIOLATIONS`] are named.
     pub fn validate(&self, raw: &str) -> Result<(), Vec<Violation>> {
+        if let Some(levels) = fan::too_deep(raw, self.fan) {
+            let message = format!(
+                "it is nested too deeply for a schema that leads back to itself in {} ways: at most {levels} levels",
+                self.fan
+            );
+            return Err(vec![Violation { pointer: String::new(), message }]);
+        }
         let value: Value = serde_json::from_str(raw)
             .map_err(|error| vec![Violation { pointer: String::new(), message: error.to_string() }])?;
         if self.validator.is_valid(&value) {
@@ -258,7 +270,7 @@ impl<'a> Reach<'a> {
         for (name, member) in members {
             let at = join(pointer, name);
             total = total.saturating_add(match (name.as_str(), member) {
-                ("$ref", Value::String(target)) => match self.resolve(target) {
+                ("$ref", Value::String(target)) => match resolve(self.root, target) {
                     Some(found) => self.count(found, &at)?,
                     None => {
                         return Err(BadSchema::new(
@@ -286,18 +298,18 @@ impl<'a> Reach<'a> {
         }
         Ok(total)
     }
+}
 
-    fn resolve(&self, target: &str) -> Option<&'a Value> {
-        let fragment = target.strip_prefix('#')?;
-        if fragment.is_empty() || fragment.starts_with('/') {
-            return self.root.pointer(fragment);
-        }
-        self.root
-            .get("$defs")?
-            .as_object()?
-            .values()
-            .find(|schema| schema.get("$anchor").and_then(Value::as_str) == Some(fragment))
+/// What a `$ref` inside the schema points to.
+fn resolve<'a>(root: &'a Value, target: &str) -> Option<&'a Value> {
+    let fragment = target.strip_prefix('#')?;
+    if fragment.is_empty() || fragment.starts_with('/') {
+        return root.pointer(fragment);
     }
+    root.get("$defs")?
+        .as_object()?
+        .values()
+        .find(|schema| schema.get("$anchor").and_then(Value::as_str) == Some(fragment))
 }
 
 #[cfg(test)]

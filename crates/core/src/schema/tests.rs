@@ -118,3 +118,33 @@ fn schemas_can_be_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Schema>();
 }
+
+/// A value of objects with one member `x`, so many levels deep.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", "{\"x\":".repeat(levels), "}".repeat(levels))
+}
+
+#[test]
+fn schemas_that_multiply_with_depth_meet_a_limit_instead_of_running_for_ever() {
+    let twice = r##"{"allOf":[{"properties":{"x":{"$ref":"#"}}},{"properties":{"x":{"$ref":"#"}}}]}"##;
+    let hidden = r##"{"$defs":{"a":{"anyOf":[{"$ref":"#/$defs/b"},{"$ref":"#/$defs/b"}]},
+        "b":{"patternProperties":{"x":{"$ref":"#/$defs/a"},"^x":{"$ref":"#/$defs/a"}}}},"$ref":"#/$defs/a"}"##;
+    for (raw, deepest) in [(twice, 16), (hidden, 7)] {
+        let schema = Schema::compile(raw).unwrap();
+
+        let started = Instant::now();
+        assert_eq!(schema.validate(&nested(deepest)), Ok(()), "{raw}");
+        for levels in [24, 40, 60] {
+            let violations = schema.validate(&nested(levels)).unwrap_err();
+            assert!(violations[0].message.contains("nested too deeply"), "{violations:?}");
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn schemas_that_recurse_once_are_not_limited_in_depth() {
+    let list = r##"{"type":["object","number"],"properties":{"x":{"$ref":"#"},"y":{"$ref":"#"}},"allOf":[{"minProperties":0}]}"##;
+
+    assert_eq!(Schema::compile(list).unwrap().validate(&nested(60)), Ok(()));
+}
