@@ -14,7 +14,8 @@ async fn the_document_and_the_router_have_the_same_routes_and_methods() {
     for (path, item) in paths {
         let documented: BTreeSet<String> =
             item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
-        let asked = path.replace("{job_id}", &"0".repeat(32)).replace("{name}", "x");
+        let asked =
+            path.replace("{job_id}", &"0".repeat(32)).replace("{name}", "x").replace("{user_id}", "x");
         let options = server.anon().send("OPTIONS", &asked, &[], "").await;
         assert_eq!(options.status, 200, "{path}");
         let allowed: BTreeSet<String> =
@@ -56,6 +57,8 @@ async fn every_described_success_has_the_members_that_are_sent() {
     let server = TestServer::start(&[]).await;
     let document = server.anon().get("/public/openapi-3.1.json").await.json();
     let id = server.submit(&server.anon()).await;
+    let user = server.anon().post("/api/v1/users/upsert", r#"{"email":"ada@example.org"}"#).await;
+    assert_eq!(user.status, 201);
     for (path, asked) in [
         ("/", "/".to_owned()),
         ("/health", "/health".to_owned()),
@@ -64,6 +67,7 @@ async fn every_described_success_has_the_members_that_are_sent() {
         ("/api/v1/jobs", "/api/v1/jobs".to_owned()),
         ("/api/v1/jobs/{job_id}", format!("/api/v1/jobs/{id}")),
         ("/api/v1/workflows", "/api/v1/workflows".to_owned()),
+        ("/api/v1/users", "/api/v1/users?email=ada@example.org".to_owned()),
     ] {
         let reference = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             ["$ref"];
