@@ -13,10 +13,10 @@ use crate::duration::{BadDuration, parse_duration_ms, parse_epoch_ms, parse_rfc3
 use crate::id::JobId;
 use crate::job::{Idempotency, NewJob, Priority, Tags};
 use crate::json::{compact, decode, entries};
+use crate::workflow::is_name as is_workflow_name;
 
 /// The largest payload, as compact UTF-8.
 pub const MAX_PAYLOAD_BYTES: usize = 204_800;
-pub const MAX_WORKFLOW_CHARS: usize = 128;
 pub const MAX_CALLBACK_URL_CHARS: usize = 1_024;
 pub const MAX_TAGS: usize = 32;
 pub const MAX_TAG_KEY_CHARS: usize = 64;
@@ -118,7 +118,11 @@ struct Fields<'a> {
 }
 
 fn parse(body: &str, now_ms: i64, policy: &OutboundPolicy, in_batch: bool) -> Result<IntakeRequest, Invalid> {
-    let body = compact(body).map_err(|error| Invalid::body(error.to_string()))?;
+    let body = compact(body).map_err(|error| {
+        // A line of a batch has its number in the batch beside it.
+        let in_line = || format!("invalid JSON at column {} of the line: {}", error.column, error.problem);
+        Invalid::body(if in_batch { in_line() } else { error.to_string() })
+    })?;
     let fields = Fields::read(&body, in_batch)?;
     let workflow = workflow(fields.workflow)?;
     let payload = payload(fields.payload)?;
@@ -179,7 +183,7 @@ impl<'a> Fields<'a> {
 fn workflow(raw: Option<&str>) -> Result<Cow<'_, str>, Invalid> {
     let raw = raw.ok_or_else(|| Invalid::body("workflow is required: a string of 1 to 128 characters"))?;
     let allowed = "must be a string of 1 to 128 characters without NUL";
-    text(raw, 1, MAX_WORKFLOW_CHARS).ok_or_else(|| Invalid::field("workflow", raw, allowed))
+    decode(raw).filter(|name| is_workflow_name(name)).ok_or_else(|| Invalid::field("workflow", raw, allowed))
 }
 
 fn payload(raw: Option<&str>) -> Result<&str, Invalid> {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ const MAX_MESSAGE_CHARS: usize = 240;
 const PATTERN_SIZE_BYTES: usize = 1024 * 1024;
 /// How many schemas may apply to one value, references followed.
 const MAX_APPLIED: u64 = 5_000;
+
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// Keywords whose schemas apply to the same value as the schema they stand in.
 const IN_PLACE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
@@ -72,7 +75,7 @@ impl Schema {
         check_draft(&schema)?;
         check_references(&schema, "", Names::Keywords)?;
         jsonschema::draft202012::meta::validate(&schema)
-            .map_err(|error| BadSchema::new(error.instance_path().to_string(), short_message(&error)))?;
+            .map_err(|error| BadSchema::new(error.instance_path().to_string(), schema_message(&error)))?;
         Reach { root: &schema, known: HashMap::new() }.check()?;
         let validator = jsonschema::draft202012::options()
             .offline()
@@ -102,6 +105,17 @@ impl Schema {
             })
             .collect())
     }
+}
+
+/// What is wrong with a schema. The library finds most of it by the schema of schemas, whose words help nobody for `type`.
+fn schema_message(error: &jsonschema::ValidationError<'_>) -> String {
+    let pointer = error.instance_path().to_string();
+    let is_choice = matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
+    if is_choice && pointer.ends_with("/type") {
+        let value = shorten(&error.instance().to_string(), MAX_VALUE_CHARS);
+        return format!("{value} is no type; there are {}, and lists of different ones", TYPES.join(", "));
+    }
+    short_message(error)
 }
 
 /// The library's message with the offending value shortened.

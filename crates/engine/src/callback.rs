@@ -1,10 +1,9 @@
 //! Posts due callbacks: signed, recorded, tried again by the published schedule.
 //!
-//! A receiver is known by `host:port`. Each has a small number of deliveries under way, which grows while it answers well
-//! and shrinks to one when it does not, so that a dead receiver occupies next to nothing and never holds up another.
+//! A receiver is known by `host:port`; `hosts.rs` says how many deliveries each may have under way, so that a dead one never
+//! holds up another.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,85 +14,43 @@ use levqor_store::{CallbackEnd, CallbackTry, ClaimedCallback};
 use tokio::sync::Notify;
 
 use crate::figures::Counters;
+use crate::hosts::Hosts;
 use crate::{Shared, claim};
 
 /// How long a receiver has, in all.
 const RECEIVER_MS: u64 = 15_000;
-/// Claimed at once, so also the most that one new receiver can occupy before it is known.
-const CLAIM_AT_ONCE: usize = 16;
+/// Claimed in one commit at most: a claim is short work for the database.
+const CLAIM_AT_ONCE: usize = 128;
 /// Answers are read to this size and thrown away.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// A look at the store when no wake-up came.
 const POLL: Duration = Duration::from_secs(1);
-/// Receivers remembered; beyond that the idle ones are forgotten.
-const MAX_HOSTS: usize = 10_000;
-
-/// What is known of a receiver.
-struct Host {
-    under_way: usize,
-    cap: usize,
-}
-
-#[derive(Default)]
-struct Hosts(Mutex<HashMap<String, Host>>);
-
-impl Hosts {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn under_way(&self) -> usize {
-        self.lock().values().map(|host| host.under_way).sum()
-    }
-
-    fn busy(&self) -> Vec<String> {
-        self.lock()
-            .iter()
-            .filter(|(_, host)| host.under_way >= host.cap)
-            .map(|(name, _)| name.clone())
-            .collect()
-    }
-
-    fn begin(&self, name: &str, most: usize) {
-        let mut hosts = self.lock();
-        if hosts.len() >= MAX_HOSTS {
-            hosts.retain(|_, host| host.under_way > 0);
-        }
-        hosts.entry(name.to_owned()).or_insert(Host { under_way: 0, cap: most.div_ceil(2) }).under_way += 1;
-    }
-
-    fn end(&self, name: &str, well: bool, most: usize) {
-        if let Some(host) = self.lock().get_mut(name) {
-            host.under_way -= 1;
-            host.cap = if well { (host.cap * 2).min(most) } else { 1 };
-        }
-    }
-}
+/// A claim that took longer walked past thousands of receivers whose time has not come: the database then has as long to
+/// itself. Measured: 16 ms on SQLite, 60 ms on PostgreSQL past 10,000 of them.
+const LONG: Duration = Duration::from_millis(10);
 
 pub(crate) async fn callback_loop(shared: Arc<Shared>) {
-    let hosts = Arc::new(Hosts::default());
+    let hosts = Arc::new(Hosts::new(shared.settings.callbacks_per_host));
     let room = Arc::new(Notify::new());
     let mut failing = false;
     while !shared.stopping.is_cancelled() {
+        let began = Instant::now();
         let free = shared.settings.callbacks_at_once.saturating_sub(hosts.under_way());
         let claimed = match free {
             0 => Ok(Vec::new()),
             free => {
-                shared
-                    .store
-                    .claim_callbacks(free.min(CLAIM_AT_ONCE), &hosts.busy(), shared.clock.now_ms())
-                    .await
+                let now_ms = shared.clock.now_ms();
+                shared.store.claim_callbacks(free.min(CLAIM_AT_ONCE), &hosts.room(), now_ms).await
             }
         };
+        let took = began.elapsed();
+        let mut found = false;
         match claimed {
             Ok(claimed) => {
                 failing = false;
-                let found = !claimed.is_empty();
+                found = !claimed.is_empty();
                 for callback in claimed {
                     spawn_delivery(&shared, &hosts, &room, callback);
-                }
-                if found {
-                    continue;
                 }
             }
             Err(error) => {
@@ -102,6 +59,12 @@ pub(crate) async fn callback_loop(shared: Arc<Shared>) {
                 }
                 failing = true;
             }
+        }
+        if took > LONG && !failing {
+            tokio::time::sleep(took.min(POLL)).await;
+        }
+        if found {
+            continue;
         }
         tokio::select! {
             _ = shared.store.callback_wake(), if !failing => {}
@@ -113,12 +76,11 @@ pub(crate) async fn callback_loop(shared: Arc<Shared>) {
 }
 
 fn spawn_delivery(shared: &Arc<Shared>, hosts: &Arc<Hosts>, room: &Arc<Notify>, claimed: ClaimedCallback) {
-    let most = shared.settings.callbacks_per_host.max(1);
-    hosts.begin(&claimed.callback.host, most);
+    hosts.begin(&claimed.callback.host);
     let (shared, hosts, room) = (shared.clone(), hosts.clone(), room.clone());
     shared.clone().tasks.spawn(async move {
         let well = deliver(&shared, &claimed).await;
-        hosts.end(&claimed.callback.host, well, most);
+        hosts.end(&claimed.callback.host, well);
         room.notify_one();
     });
 }

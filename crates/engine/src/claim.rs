@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::figures::Counters;
-use crate::{Shared, run};
+use crate::{Shared, record, run};
 
 /// Jobs in hand at most while all of them are quick. Measured: beyond 512 a commit's cost per job no longer falls.
 const QUICK_IN_HAND: usize = 1_024;
@@ -58,6 +58,15 @@ impl Running {
 
     pub(crate) fn claim_of(&self, id: JobId) -> Option<i64> {
         self.stoppable().get(&id).map(|(claim, _)| *claim)
+    }
+
+    /// Those of `ids` that wait for the outside here.
+    pub(crate) fn stoppable_among(&self, ids: &[JobId]) -> Vec<JobId> {
+        let stoppable = self.stoppable();
+        if stoppable.is_empty() {
+            return Vec::new();
+        }
+        ids.iter().filter(|id| stoppable.contains_key(id)).copied().collect()
     }
 
     /// Stops the run of this claim at its next pause, if it is here. The caller knows that the job is not ours any more.
@@ -192,7 +201,7 @@ pub(crate) async fn run_guarded(shared: &Arc<Shared>, job: ClaimedJob) -> Ran {
         Ok(ran) => ran,
         Err(_) => {
             tracing::error!(job.id = %job.id, "a bug made this job's run panic");
-            run::fail_broken(shared, &job).await;
+            record::fail_broken(shared, &job).await;
             Ran::Outside
         }
     }

@@ -1,8 +1,42 @@
-//! Counters of this process for /metrics: monotonic, cheap, never read back by the engine.
+//! Figures for /metrics: counters of this process (monotonic, cheap, never read back by the engine), and live work by
+//! state as it was some seconds ago.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use levqor_core::state::State;
+use levqor_store::LiveCounts;
+use tokio::sync::Mutex;
+
+use crate::Engine;
+
+/// A count of live work is good for ten times as long as it took, so that counting takes a tenth of one connection at most
+/// however many ask; but never for longer than this.
+const COUNT_KEPT_AT_MOST: Duration = Duration::from_secs(3);
+
+/// The last count of live work, and until when it is good.
+#[derive(Default)]
+pub(crate) struct LastCount(Mutex<Option<(Instant, LiveCounts)>>);
+
+impl Engine {
+    /// Live work by state, some seconds old at most: counting takes longer the more there is, so one count serves many.
+    pub async fn live_counts(&self) -> levqor_store::Result<LiveCounts> {
+        let mut last = self.shared.last_count.0.lock().await;
+        let began = Instant::now();
+        if let Some((until, counts)) = &*last
+            && began < *until
+        {
+            return Ok(counts.clone());
+        }
+        let counts = self.shared.store.live_counts().await?;
+        *last = Some((Instant::now() + kept_after(began.elapsed()), counts.clone()));
+        Ok(counts)
+    }
+}
+
+fn kept_after(took: Duration) -> Duration {
+    (10 * took).min(COUNT_KEPT_AT_MOST)
+}
 
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -37,5 +71,16 @@ impl Counters {
             State::Queued | State::Undefined | State::Scheduled | State::Running | State::Waiting => return,
         };
         Counters::add(counter, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_was_cheap_is_soon_made_again_and_a_dear_one_within_seconds() {
+        assert_eq!(kept_after(Duration::from_millis(2)), Duration::from_millis(20));
+        assert_eq!(kept_after(Duration::from_secs(5)), Duration::from_secs(3));
     }
 }

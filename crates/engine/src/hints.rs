@@ -11,8 +11,12 @@ use levqor_core::state::State;
 use levqor_store::Hint;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::Shared;
+
+/// Between two refreshes for the sake of hints that were lost, which happens again and again under load.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who waits for which job. An entry lives as long as somebody holds its [`Watch`].
 #[derive(Default)]
@@ -37,8 +41,12 @@ impl Watchers {
         Watch { watchers: self, id, notify: entry.1.clone() }
     }
 
-    pub fn ended(&self, id: JobId) {
-        if let Some((_, notify)) = self.entries().get(&id) {
+    pub fn ended(&self, ids: &[JobId]) {
+        let entries = self.entries();
+        if entries.is_empty() {
+            return;
+        }
+        for (_, notify) in ids.iter().filter_map(|id| entries.get(id)) {
             notify.notify_waiters();
         }
     }
@@ -66,20 +74,31 @@ impl Drop for Watch<'_> {
 /// Turns hints into looks at the truth until the engine has stopped.
 pub(crate) async fn hint_loop(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
+    let mut refreshed_at = Instant::now();
+    // Set while a refresh is owed because hints were lost.
+    let mut owed_at = None;
     loop {
-        let hint = tokio::select! {
+        tokio::select! {
             _ = shared.stopping.cancelled() => return,
-            hint = hints.recv() => hint,
-        };
-        match hint {
-            Ok(Hint::Ended(id)) => {
-                shared.watchers.ended(id);
-                look_at(&shared, id).await;
+            _ = tokio::time::sleep_until(owed_at.unwrap_or(refreshed_at)), if owed_at.is_some() => {
+                owed_at = None;
+                refreshed_at = Instant::now();
+                refresh_definitions(&shared).await;
             }
-            Ok(Hint::WorkflowsChanged) => refresh_definitions(&shared).await,
-            // Hints were dropped: the upkeep loop compares running jobs with the truth anyway.
-            Err(RecvError::Lagged(_)) => refresh_definitions(&shared).await,
-            Err(RecvError::Closed) => return,
+            hint = hints.recv() => match hint {
+                Ok(Hint::Ended(ids)) => {
+                    shared.watchers.ended(&ids);
+                    for id in shared.running.stoppable_among(&ids) {
+                        look_at(&shared, id).await;
+                    }
+                }
+                Ok(Hint::WorkflowsChanged) => refresh_definitions(&shared).await,
+                // The upkeep loop compares running jobs with the truth anyway.
+                Err(RecvError::Lagged(_)) => {
+                    owed_at.get_or_insert(refreshed_at + REFRESH_PAUSE);
+                }
+                Err(RecvError::Closed) => return,
+            },
         }
     }
 }
@@ -99,5 +118,29 @@ pub(crate) async fn look_at(shared: &Shared, id: JobId) {
         Ok(Some(row)) if row.line.state == State::Running && row.claim == claim => {}
         Ok(_) => shared.running.abort(id, claim),
         Err(error) => tracing::debug!(%error, job.id = %id, "could not look at a job that a hint named"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn of_many_jobs_that_ended_only_the_watched_one_wakes_its_waiters() {
+        let watchers = Watchers::default();
+        let ids: Vec<JobId> = (0..1_000).map(|n| JobId::new(n, [0; 10])).collect();
+        let (ending, living) = (watchers.watch(ids[500]), watchers.watch(JobId::new(5_000, [0; 10])));
+        let (ended, lives) = (ending.notified(), living.notified());
+
+        watchers.ended(&ids);
+
+        assert!(ended.now_or_never().is_some());
+        assert!(lives.now_or_never().is_none());
+        drop((ending, living));
+        assert!(watchers.entries().is_empty());
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: this crate knows nothing of HTTP servers, HTML, environment variables or a vendor by name. Each loop exposes
 //! one turn of itself, which tests call; production loops over it.
 //!
-//! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, record) → `steps/` → `callback.rs`;
+//! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, `record.rs`) → `steps/` → `callback.rs`;
 //! `upkeep.rs` repairs what a crash between any two of them left.
 
 mod callback;
@@ -11,8 +11,10 @@ mod claim;
 mod definitions;
 mod figures;
 mod hints;
+mod hosts;
 mod intake;
 mod jobs;
+mod record;
 mod run;
 mod settings;
 mod steps;
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
     pub counters: Arc<Counters>,
+    pub last_count: figures::LastCount,
     /// Cancelled when no new work may start.
     pub stopping: CancellationToken,
     /// Cancelled when running steps must be given up.
@@ -92,6 +95,7 @@ impl Engine {
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),
             counters: Arc::new(Counters::default()),
+            last_count: figures::LastCount::default(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
             stopped: CancellationToken::new(),

@@ -8,9 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use levqor_core::callback::{self, Facts};
 use levqor_core::duration::format_duration;
-use levqor_core::job::{ClaimedJob, Fenced, Finish, JobError, Record, StepRow, StepStatus, Then};
+use levqor_core::job::{ClaimedJob, Fenced, JobError, Record, StepRow, StepStatus, Then};
 use levqor_core::outcome::Outcome;
 use levqor_core::plan::{self, Plan};
 use levqor_core::state::State;
@@ -21,6 +20,7 @@ use crate::Shared;
 use crate::claim::{self, Outside, Ran};
 use crate::definitions::{Current, check_payload};
 use crate::figures::Counters;
+use crate::record::{finish, record};
 use crate::steps::{self, Attempt, Begun, Call, View};
 
 /// A job that was running in this many processes that died is not tried again: it may be what kills them.
@@ -30,8 +30,8 @@ pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
     match prepare(shared, job).await {
         Prepared::Run(definition, pin) => Run::new(shared, job, definition, pin).drive().await,
         Prepared::Not(pin, then) => {
-            record(shared, Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then })
-                .await;
+            let not_run = Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then };
+            record(shared, job, not_run).await;
             Ran::Inside
         }
     }
@@ -99,78 +99,6 @@ fn invalid_payload(problems: Vec<(String, String)>) -> JobError {
     let mut error = JobError::new("invalid_payload", "the payload does not fit the workflow's schema");
     error.fields = Some(problems.into_iter().collect());
     error
-}
-
-/// The end of a job with its callback, if it has one.
-fn finish(
-    job: &ClaimedJob,
-    version: Option<i64>,
-    state: State,
-    now_ms: i64,
-    result: Option<String>,
-    error: Option<JobError>,
-) -> Then {
-    let callback = job.callback_url.as_deref().map(|callback_url| {
-        let facts = Facts {
-            job_id: job.id,
-            claim: job.claim,
-            workflow: &job.workflow,
-            version,
-            tags: &job.tags,
-            created_at_ms: job.id.created_at_ms(),
-            started_at_ms: Some(job.started_at_ms),
-            callback_url,
-        };
-        callback::compose(&facts, state, now_ms, result.as_deref(), error.as_ref())
-    });
-    Then::Finish(Finish { state, finished_at_ms: now_ms, result, error, callback })
-}
-
-/// Fails a job whose run broke by a bug of ours.
-pub(crate) async fn fail_broken(shared: &Shared, job: &ClaimedJob) {
-    let error =
-        JobError::new("internal_error", "this job met a bug in Levqor; the log of its node has the details");
-    let then = finish(job, job.version, State::Failed, shared.clock.now_ms(), None, Some(error));
-    record(shared, Record { id: job.id, claim: job.claim, pin: None, steps: Vec::new(), then }).await;
-}
-
-/// Records until it is recorded. While the database is away the finished work is kept here, and nothing is claimed.
-pub(crate) async fn record(shared: &Shared, record: Record) -> Fenced {
-    let (ended, rests_until_ms) = match &record.then {
-        Then::Finish(finish) => (Some(finish.state), None),
-        Then::Rest { until_ms } => (None, Some(*until_ms)),
-        Then::Stay | Then::HandBack | Then::Park => (None, None),
-    };
-    let mut failures = 0u64;
-    let mut _waiting = None;
-    loop {
-        match shared.store.record(record.clone()).await {
-            Ok(Fenced::Done) => {
-                if let Some(state) = ended {
-                    shared.counters.finished(state);
-                }
-                // After the commit: a look at the store before it would find nothing due, and forget the time.
-                if let Some(until_ms) = rests_until_ms {
-                    shared.due.add(until_ms);
-                }
-                return Fenced::Done;
-            }
-            Ok(Fenced::Stale) => {
-                Counters::add(&shared.counters.stale, 1);
-                return Fenced::Stale;
-            }
-            // Its process is about to end: the rescue of the next one takes the job up again.
-            Err(_) if shared.giving_up.is_cancelled() => return Fenced::Stale,
-            Err(error) => {
-                if failures == 0 {
-                    tracing::warn!(error = %claim::chain(&error), job.id = %record.id, "a record waits for the database");
-                    _waiting = Some(shared.running.unrecorded());
-                }
-                failures += 1;
-                tokio::time::sleep(Duration::from_millis((50 * failures).min(1_000))).await;
-            }
-        }
-    }
 }
 
 /// One claimed job in work.
@@ -423,6 +351,8 @@ impl<'a> Run<'a> {
     /// Records what was gathered and how the run ends. Calls that are still out are given up.
     async fn end(&mut self, then: Then) -> Next {
         self.calls.abort_all();
+        // Nothing is out any more that somebody could want to stop: the hint of this very end need not be looked into.
+        self.slot = None;
         self.record(then).await;
         Next::Over
     }
@@ -430,10 +360,7 @@ impl<'a> Run<'a> {
     async fn record(&mut self, then: Then) -> Fenced {
         let steps = self.rows[self.recorded..].to_vec();
         self.recorded = self.rows.len();
-        record(
-            self.shared,
-            Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then },
-        )
-        .await
+        let gathered = Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then };
+        record(self.shared, self.job, gathered).await
     }
 }

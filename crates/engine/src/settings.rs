@@ -16,7 +16,7 @@ pub struct Settings {
     pub user_agent: http::HeaderValue,
     /// Newest first; two during a rotation. Every callback is signed with each.
     pub callback_secrets: Vec<Secret>,
-    /// Deliveries at the same time: in all, and to one receiver.
+    /// Deliveries at the same time: in all, and to one receiver that answers well. They do nothing but wait.
     pub callbacks_at_once: usize,
     pub callbacks_per_host: usize,
     /// Finished jobs are kept this long.
@@ -35,8 +35,8 @@ impl Settings {
             outbound: OutboundPolicy::default(),
             user_agent: http::HeaderValue::from_static(concat!("Levqor/", env!("CARGO_PKG_VERSION"))),
             callback_secrets,
-            callbacks_at_once: 128,
-            callbacks_per_host: 8,
+            callbacks_at_once: 512,
+            callbacks_per_host: 32,
             retention_ms: 30 * 86_400_000,
             retention_jobs: None,
             secrets: Secrets::default(),

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use levqor_core::id::JobId;
+use levqor_store::HostRoom;
 
 use crate::{Engine, callback, claim};
 
@@ -19,7 +20,8 @@ impl Engine {
     /// Tries the callbacks that are due, at most `limit`, side by side. Returns how many there were.
     pub async fn turn_callbacks(&self, limit: usize) -> levqor_store::Result<usize> {
         let shared = &self.shared;
-        let due = shared.store.claim_callbacks(limit, &[], shared.clock.now_ms()).await?;
+        let room = HostRoom { unknown: limit, ..HostRoom::default() };
+        let due = shared.store.claim_callbacks(limit, &room, shared.clock.now_ms()).await?;
         join_all(due.iter().map(|claimed| callback::deliver(shared, claimed))).await;
         Ok(due.len())
     }

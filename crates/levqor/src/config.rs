@@ -373,4 +373,22 @@ mod tests {
         let expected: Vec<_> = SETTINGS.iter().map(Setting::row).collect();
         assert_eq!(rows, expected, "docs/configuration.md must hold exactly these rows");
     }
+
+    #[test]
+    fn the_example_file_explains_every_setting_and_changes_none() {
+        let file = include_str!("../../../.env.example");
+        let explained: Vec<_> = file.trim_end().split("\n\n").skip(1).collect();
+
+        let expected: Vec<_> = SETTINGS.iter().map(Setting::example).collect();
+        assert_eq!(explained, expected, ".env.example must hold exactly these lines below its head");
+        assert_eq!(dotenvy::from_read_iter(file.as_bytes()).count(), 0, "a copy of it sets nothing");
+        let all = file.lines().filter(|line| line.starts_with('#') && !line.starts_with("# "));
+        let all: String = all.map(|line| format!("{}\n", &line[1..])).collect();
+        let set = dotenvy::from_read_iter(all.as_bytes()).collect::<Result<BTreeMap<_, _>, _>>().unwrap();
+        assert_eq!(set.len(), SETTINGS.len());
+        // The address goes with keys, and the secret is one that there is not by default.
+        let set =
+            set.into_iter().filter(|(name, _)| !matches!(name.as_str(), "HOST" | "SECRET_NAME")).collect();
+        assert_eq!(Config::from_map(&set).unwrap().describe(), config(&[]).unwrap().describe());
+    }
 }

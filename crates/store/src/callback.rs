@@ -10,9 +10,17 @@ pub(crate) const INSERT: &str = "insert into callbacks \
     (id, job_id, url, host, state, created_at_ms, due_at_ms, attempt, round, body) \
     values ($1, $2, $3, $4, 'due', $5, $5, 0, 0, $6)";
 
-/// The next receiver, by name, that has an undelivered callback.
-pub(crate) const NEXT_HOST: &str =
-    "select host from callbacks where due_at_ms is not null and host > $1 order by host limit 1";
+/// Behind every receiver's name.
+pub(crate) const LAST_HOST: &str = "\u{10FFFF}";
+
+/// Which callbacks to claim: of the receivers after `after`, up to and including `until`.
+#[derive(Clone)]
+pub(crate) struct Walk {
+    pub after: String,
+    pub until: String,
+    pub limit: usize,
+    pub now_ms: i64,
+}
 
 pub(crate) const TRY: &str = "insert into callback_tries (callback_id, attempt, at_ms, duration_ms, status, error) \
     values ($1, $2, $3, $4, $5, $6)";
@@ -39,13 +47,15 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, new: &NewCallback, now_ms: i64) -> R
     Ok(())
 }
 
+/// The newest one: ids of one job differ in the claim number at their end alone, so a longer id has the greater number.
 /// A try that is under way when this comes does not settle the callback: it is made again all the same.
 pub(crate) async fn redeliver(tx: &mut Tx<'_>, id: JobId, now_ms: i64) -> Result<String> {
     let key = id.to_string();
     let changed = tx
         .query_opt(
             "update callbacks set state = 'due', due_at_ms = $2, round = 0 where id = \
-             (select id from callbacks where job_id = $1 order by created_at_ms desc, id desc limit 1) returning id",
+             (select id from callbacks where job_id = $1 \
+             order by created_at_ms desc, length(id) desc, id desc limit 1) returning id",
             &[(&key).into(), now_ms.into()],
         )
         .await?;
@@ -67,7 +77,7 @@ pub(crate) async fn of_job(tx: &mut Tx<'_>, job_id: &str) -> Result<Vec<Callback
     let rows = tx
         .query(
             "select id, url, state, created_at_ms, due_at_ms from callbacks where job_id = $1 \
-             order by created_at_ms, id",
+             order by created_at_ms, length(id), id",
             &[job_id.into()],
         )
         .await?;

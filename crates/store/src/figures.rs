@@ -3,7 +3,7 @@
 use levqor_core::state::State;
 
 use crate::settings;
-use crate::tx::Tx;
+use crate::tx::{Sql, Tx};
 use crate::{Figures, LiveCounts, Result, decode};
 
 pub(crate) const ACCEPTED: &str = "accepted";
@@ -98,9 +98,19 @@ pub(crate) async fn hour_with_newest(tx: &mut Tx<'_>, keep: i64) -> Result<Optio
     Ok(None)
 }
 
+// Differs because SQLite counts a partial index ten times as fast as it groups the table, and PostgreSQL reads the table with
+// several processes. Measured with a million queued jobs.
+const LIVE: Sql = Sql::Each {
+    sqlite: "select 'queued', count(*) from live_jobs where state = 'queued' union all \
+        select 'undefined', count(*) from live_jobs where state = 'undefined' union all \
+        select 'running', count(*) from live_jobs where state = 'running' union all \
+        select state, count(*) from live_jobs where due_at_ms is not null group by state",
+    postgres: "select state, count(*) from live_jobs group by state",
+};
+
 pub(crate) async fn live_counts(tx: &mut Tx<'_>) -> Result<LiveCounts> {
     let mut counts = LiveCounts::default();
-    for row in tx.query("select state, count(*) from live_jobs group by state", &[]).await? {
+    for row in tx.query(LIVE, &[]).await? {
         let n = row.int(1)?;
         match decode::state(&row.text(0)?)? {
             State::Queued => counts.queued = n,

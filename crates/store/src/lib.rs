@@ -70,6 +70,8 @@ pub struct Store {
     node: String,
     /// Where the next search of retention goes on; lost with the process, which costs one search.
     prune_after: Mutex<String>,
+    /// The receiver after which the next claim of callbacks goes on; empty: from the first.
+    callbacks_after: Mutex<String>,
 }
 
 /// Both offer the same verbs; what is written once for both goes through their `write` and `read`.
@@ -97,7 +99,13 @@ impl Store {
                 Engine::Postgres(Box::new(Postgres::open(url, node, wake.clone()).await?))
             }
         };
-        Ok(Store { engine, wake, node: node.to_owned(), prune_after: Mutex::default() })
+        Ok(Store {
+            engine,
+            wake,
+            node: node.to_owned(),
+            prune_after: Mutex::default(),
+            callbacks_after: Mutex::default(),
+        })
     }
 
     /// What [`Store::open`] would migrate: names of pending migrations. Changes nothing.
@@ -125,7 +133,8 @@ impl Store {
         }
     }
 
-    /// Waits until all accepted writes are committed, then closes. Later calls fail as unavailable.
+    /// Waits until all accepted writes are committed, hands back what is still running here (no death counts), then closes.
+    /// Later calls fail as unavailable.
     pub async fn close(&self) {
         on!(self, engine => engine.close())
     }
@@ -154,15 +163,35 @@ impl Store {
         on!(self, engine => engine.record(record))
     }
 
-    /// Takes up to `limit` due callbacks, oldest due first, passing over receivers in `busy_hosts`. Returns at once.
+    /// Takes up to `limit` due callbacks: from receiver to receiver, of each the oldest due and no more than it has room
+    /// for. Where the limit ends a claim, the next one goes on. Returns at once.
     /// The claim is a lease of [`CALLBACK_LEASE_MS`]. A try whose process died is recorded as `lost` here.
     pub async fn claim_callbacks(
         &self,
         limit: usize,
-        busy_hosts: &[String],
+        room: &HostRoom,
         now_ms: i64,
     ) -> Result<Vec<ClaimedCallback>> {
-        on!(self, engine => engine.claim_callbacks(limit, busy_hosts, now_ms))
+        let after = std::mem::take(&mut *locked(&self.callbacks_after));
+        let mut walk = callback::Walk { after, until: callback::LAST_HOST.to_owned(), limit, now_ms };
+        let mut claimed = on!(self, engine => engine.claim_callbacks(walk.clone(), room))?;
+        if claimed.len() < limit && !walk.after.is_empty() {
+            // Those that were passed over by going on from there.
+            walk.until = std::mem::take(&mut walk.after);
+            walk.limit = limit - claimed.len();
+            match on!(self, engine => engine.claim_callbacks(walk, room)) {
+                Ok(more) => claimed.extend(more),
+                // What was claimed is ours, whatever became of the rest.
+                Err(error) if claimed.is_empty() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if claimed.len() >= limit
+            && let Some(last) = claimed.last()
+        {
+            locked(&self.callbacks_after).clone_from(&last.callback.host);
+        }
+        Ok(claimed)
     }
 
     /// **Commit 5.** Records a try and what follows from it, if the lease is still ours.
@@ -200,8 +229,8 @@ impl Store {
         .await
     }
 
-    /// Puts a failed, cancelled or expired job back in the queue; its failed steps read `retried`. `Conflict` for any
-    /// other state. Its claim numbers go on growing.
+    /// Puts a failed, cancelled or expired job back in the queue; its steps that failed, or of which only the start is on
+    /// record, read `retried`. `Conflict` for any other state. Its claim numbers go on growing.
     pub async fn retry_job(&self, id: JobId, now_ms: i64) -> Result<()> {
         self.write(move |tx| Box::pin(job::retry::retry_job(tx, id, now_ms))).await
     }
@@ -299,7 +328,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<usize> {
         self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
-        let after = self.prune_after().clone();
+        let after = locked(&self.prune_after).clone();
         let found = self
             .read(move |tx| {
                 let after = after.clone();
@@ -316,7 +345,7 @@ impl Store {
                 .await?
             }
         };
-        *self.prune_after() = found.next_after;
+        *locked(&self.prune_after) = found.next_after;
         Ok(deleted)
     }
 
@@ -438,10 +467,10 @@ impl Store {
     {
         on!(self, engine => engine.read(verb))
     }
+}
 
-    fn prune_after(&self) -> std::sync::MutexGuard<'_, String> {
-        self.prune_after.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(text: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a node may be silent on PostgreSQL before its jobs are handed to others.
@@ -453,7 +482,7 @@ pub const CALLBACK_LEASE_MS: i64 = 20_000;
 /// Something happened; look at the truth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// This job ended (by its run, a cancel, `_dev/complete`) or was taken away.
-    Ended(JobId),
+    /// These jobs ended (by their runs, a cancel, `_dev/complete`) or were taken away.
+    Ended(Arc<[JobId]>),
     WorkflowsChanged,
 }

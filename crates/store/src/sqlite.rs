@@ -23,9 +23,10 @@ use levqor_core::clock::Clock;
 use levqor_core::job::{ClaimedJob, Fenced, Intake, NewJob, Record};
 use tokio::sync::oneshot;
 
+use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, Result};
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result};
 use op::{Ask, Closing, Cold, ColdAsk, Op};
 use readers::Readers;
 
@@ -103,14 +104,8 @@ impl Sqlite {
         self.ask(record, Op::Record).await
     }
 
-    pub(crate) async fn claim_callbacks(
-        &self,
-        limit: usize,
-        busy_hosts: &[String],
-        now_ms: i64,
-    ) -> Result<Vec<ClaimedCallback>> {
-        let wanted = callback::Wanted { limit, busy_hosts: busy_hosts.iter().cloned().collect(), now_ms };
-        self.ask(wanted, Op::ClaimCallbacks).await
+    pub(crate) async fn claim_callbacks(&self, walk: Walk, room: &HostRoom) -> Result<Vec<ClaimedCallback>> {
+        self.ask(callback::Wanted { walk, room: room.clone() }, Op::ClaimCallbacks).await
     }
 
     pub(crate) async fn record_callback(

@@ -1,5 +1,7 @@
 //! What the store hands out and takes, beside the values of core: rows for readers, filters, pages, errors.
 
+use std::collections::HashMap;
+
 use levqor_core::id::JobId;
 use levqor_core::job::{JobError, NewCallback, Priority, StepRow, Tags};
 use levqor_core::state::{State, Status};
@@ -147,6 +149,20 @@ pub struct CallbackTry {
     pub status: Option<i64>,
     /// Why it failed, in words that are safe to show; `None` on success. A try whose process died reads `lost`.
     pub error: Option<String>,
+}
+
+/// How many more tries may go to a receiver, named as in [`NewCallback::host`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostRoom {
+    pub known: HashMap<String, usize>,
+    /// To each that is not among the known.
+    pub unknown: usize,
+}
+
+impl HostRoom {
+    pub fn of(&self, host: &str) -> usize {
+        self.known.get(host).copied().unwrap_or(self.unknown)
+    }
 }
 
 /// A callback that this node may try now. The claim holds for `CALLBACK_LEASE_MS`; after that somebody else tries.

@@ -1,6 +1,7 @@
 //! Wake-ups: hints to those who wait in this process, given after a commit. Polling is the truth; a lost hint costs
 //! time, nothing else.
 
+use levqor_core::id::JobId;
 use tokio::sync::{Notify, broadcast};
 
 use crate::Hint;
@@ -12,14 +13,17 @@ pub(crate) struct Effects {
     pub(crate) runnable: bool,
     /// A callback may have become due.
     pub(crate) callbacks: bool,
-    pub(crate) hints: Vec<Hint>,
+    pub(crate) workflows: bool,
+    /// Jobs that ended or were taken away.
+    pub(crate) ended: Vec<JobId>,
 }
 
 impl Effects {
     pub(crate) fn merge(&mut self, other: Effects) {
         self.runnable |= other.runnable;
         self.callbacks |= other.callbacks;
-        self.hints.extend(other.hints);
+        self.workflows |= other.workflows;
+        self.ended.extend(other.ended);
     }
 }
 
@@ -29,8 +33,8 @@ pub(crate) struct Wake {
     callbacks: Notify,
 }
 
-/// A receiver that lags by more is told so and looks at everything.
-const HINTS_KEPT: usize = 1024;
+/// A receiver that lags by more is told so and looks at everything. One commit is one hint, or two.
+const HINTS_KEPT: usize = 256;
 
 impl Wake {
     pub(crate) fn new() -> Self {
@@ -42,11 +46,15 @@ impl Wake {
         if effects.callbacks {
             self.callbacks.notify_one();
         }
-        if self.hints.receiver_count() > 0 {
-            for hint in &effects.hints {
-                // An error says that the last receiver has just gone.
-                self.hints.send(hint.clone()).ok();
-            }
+        // Nobody listens: nothing is copied. An error further down says that the last one has just gone.
+        if self.hints.receiver_count() == 0 {
+            return;
+        }
+        if effects.workflows {
+            self.hints.send(Hint::WorkflowsChanged).ok();
+        }
+        if !effects.ended.is_empty() {
+            self.hints.send(Hint::Ended(effects.ended.as_slice().into())).ok();
         }
     }
 
@@ -56,5 +64,25 @@ impl Wake {
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn all_jobs_that_one_commit_ended_are_one_hint() {
+        let wake = Wake::new();
+        let mut hints = wake.subscribe();
+        let ended: Vec<JobId> = (0..10_000).map(|n| JobId::new(n, [0; 10])).collect();
+
+        wake.deliver(&Effects { ended: ended.clone(), workflows: true, ..Effects::default() });
+
+        assert_eq!(hints.try_recv().unwrap(), Hint::WorkflowsChanged);
+        assert_eq!(hints.try_recv().unwrap(), Hint::Ended(ended.into()));
+        assert!(hints.try_recv().is_err());
     }
 }

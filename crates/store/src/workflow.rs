@@ -1,7 +1,7 @@
 //! Workflow definitions by name and version. Versions are immutable; a deleted name keeps them for the jobs that run.
 
 use crate::tx::{Row, Tx};
-use crate::{Error, Hint, Result, WorkflowHead, WorkflowRow};
+use crate::{Error, Result, WorkflowHead, WorkflowRow};
 
 macro_rules! version_columns {
     () => {
@@ -72,7 +72,7 @@ pub(crate) async fn put(
         &[name.into(), version.into(), now_ms.into()],
     )
     .await?;
-    tx.effects.hints.push(Hint::WorkflowsChanged);
+    tx.effects.workflows = true;
     let row = WorkflowRow {
         name: name.to_owned(),
         version,
@@ -93,7 +93,7 @@ pub(crate) async fn delete(tx: &mut Tx<'_>, name: &str, now_ms: i64) -> Result<(
     if changed == 0 {
         return Err(Error::NotFound { what: "workflow" });
     }
-    tx.effects.hints.push(Hint::WorkflowsChanged);
+    tx.effects.workflows = true;
     Ok(())
 }
 

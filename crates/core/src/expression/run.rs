@@ -14,12 +14,12 @@ use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicMapPackage, BasicMathPackage, BasicStringPackage,
     LogicPackage, MoreStringPackage, Package,
 };
-use rhai::{AST, Dynamic, Engine, EvalAltResult, OptimizationLevel};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, OptimizationLevel, ParseErrorType};
 
 use super::ExpressionError;
 use super::scan::FETCH;
 use super::{convert, functions};
-use crate::scope::{Path, Root, Scope};
+use crate::scope::{Path, ROOTS, Root, Scope};
 use crate::workflow::shorten;
 
 const MAX_OPERATIONS: u64 = 100_000;
@@ -96,6 +96,9 @@ impl Drop for Guard {
 
 pub(super) fn compile(code: &str) -> Result<AST, ExpressionError> {
     engine().compile_expression(code).map_err(|error| {
+        if let ParseErrorType::VariableUndefined(name) = error.err_type() {
+            return ExpressionError(unknown_name(name));
+        }
         let text = error.err_type().to_string();
         // The calls that stand for paths are ours, not the author's.
         let text = if text.contains(FETCH) { "the expression is not complete".to_owned() } else { text };
@@ -145,6 +148,10 @@ pub(super) fn evaluate(
     }
 }
 
+fn unknown_name(name: &str) -> String {
+    format!("there is no `{}`; there are {}", shorten(name, 40), ROOTS.join(", "))
+}
+
 /// The engine's error in a line. `hides`: a secret was in reach, so nothing that may quote a value is shown.
 fn words(error: &EvalAltResult, hides: bool) -> String {
     match error.unwrap_inner() {
@@ -158,6 +165,7 @@ fn words(error: &EvalAltResult, hides: bool) -> String {
             "a closure uses the value that its own method is called on; name that value by its full path"
                 .to_owned()
         }
+        EvalAltResult::ErrorVariableNotFound(name, _) => unknown_name(name),
         EvalAltResult::ErrorStackOverflow(_) => "the expression calls too deep".to_owned(),
         _ if hides => "the expression failed; no details are shown because it uses secrets".to_owned(),
         inner => {

@@ -299,6 +299,8 @@ fn a_line_of_a_batch_may_bring_its_own_key() {
     {
         assert!(line(bad).unwrap_err().details.unwrap().starts_with("idempotency_key: "), "{bad}");
     }
+    let broken = parse_batch_line("{\"workflow\":w}", NOW_MS, &OutboundPolicy::default()).unwrap_err();
+    assert_eq!(broken.details.unwrap(), "invalid JSON at column 13 of the line: expected a value");
     assert!(check_idempotency_key(&"~".repeat(255)).is_ok());
     assert_eq!(
         check_idempotency_key("").unwrap_err().to_string(),

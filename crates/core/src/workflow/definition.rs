@@ -14,6 +14,14 @@ use crate::template::{MAX_RENDERED_BYTES, RenderError, Template};
 
 pub const DEFAULT_TIMEOUT_MS: i64 = 24 * 60 * 60 * 1000;
 pub const MAX_STEPS: usize = 200;
+pub const MAX_NAME_CHARS: usize = 128;
+
+/// Whether a workflow may have this name: the one rule for jobs that name it, texts and paths. PostgreSQL cannot store NUL.
+pub fn is_name(text: &str) -> bool {
+    // Counts no further than needed: the text may be half a megabyte.
+    let length = text.chars().take(MAX_NAME_CHARS + 1).count();
+    (1..=MAX_NAME_CHARS).contains(&length) && !text.contains('\0')
+}
 
 /// A workflow as its author meant it.
 #[derive(Debug)]

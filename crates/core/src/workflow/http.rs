@@ -1,6 +1,6 @@
 //! The `http` step: what is asked, and which answers count as success. The call itself is made elsewhere.
 
-use url::Url;
+use url::{ParseError, Url};
 
 use super::problem::shorten;
 use crate::scope::Scope;
@@ -41,6 +41,8 @@ pub struct HttpCall {
 pub const REFUSED_HEADERS: [&str; 7] =
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"];
 
+const NO_SCHEME: &str = "`url` must begin with http:// or https://";
+
 impl HttpStep {
     pub fn accepts(&self, status: u16) -> bool {
         match &self.ok {
@@ -53,10 +55,16 @@ impl HttpStep {
     pub fn render(&self, scope: &Scope<'_>) -> Result<HttpCall, RenderError> {
         let text = self.url.render_text(scope)?;
         // The text may hold a secret, so errors do not show it.
-        let mut url =
-            Url::parse(text.trim()).map_err(|error| RenderError(format!("`url` is not a URL: {error}")))?;
+        let mut url = Url::parse(text.trim()).map_err(|error| {
+            RenderError(match error {
+                _ if text.trim().is_empty() => "`url` is empty".to_owned(),
+                // What the library calls a relative URL.
+                ParseError::RelativeUrlWithoutBase => NO_SCHEME.to_owned(),
+                error => format!("`url` is not a URL: {error}"),
+            })
+        })?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(RenderError("`url` must begin with http:// or https://".to_owned()));
+            return Err(RenderError(NO_SCHEME.to_owned()));
         }
         if !self.query.is_empty() {
             let mut pairs = url.query_pairs_mut();

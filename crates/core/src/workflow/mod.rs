@@ -16,7 +16,7 @@ pub mod problem;
 pub mod step;
 pub mod wait;
 
-pub use definition::{Definition, StepSummary, Summary};
+pub use definition::{Definition, MAX_NAME_CHARS, StepSummary, Summary, is_name};
 pub use http::{Body, HttpCall, HttpStep};
 pub use problem::{MAX_PROBLEMS, Problem};
 pub(crate) use problem::{join, shorten};

@@ -1,6 +1,6 @@
 //! From the tree to a definition: fields, types and ranges. What one step says about another is left to `check`.
 
-use super::definition::{DEFAULT_TIMEOUT_MS, Definition, MAX_STEPS};
+use super::definition::{DEFAULT_TIMEOUT_MS, Definition, MAX_NAME_CHARS, MAX_STEPS, is_name};
 use super::fields::{choice, duration_field, is_object, known_fields, text_field};
 use super::kinds;
 use super::node::{Entry, Node, Value};
@@ -16,7 +16,6 @@ const FIELDS: [&str; 7] = ["name", "description", "input", "timeout", "retry", "
 const STEP_FIELDS: [&str; 6] = ["id", "if", "needs", "retry", "timeout", "rerun"];
 const RETRY_FIELDS: [&str; 5] = ["attempts", "backoff", "first", "max", "jitter"];
 
-const MAX_NAME_CHARS: usize = 128;
 const MAX_DESCRIPTION_CHARS: usize = 1000;
 const MAX_ID_CHARS: usize = 64;
 const MAX_ATTEMPTS: u32 = 20;
@@ -64,13 +63,13 @@ pub(super) fn definition(
 
 fn name(root: &Node, expected: Option<&str>, problems: &mut Problems<'_>) -> String {
     let said = text_field(root, "", "name", problems);
-    if let Some(name) = said {
-        let length = name.chars().count();
-        if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
-            problems.add(
-                "/name",
-                format!("must have 1 to {MAX_NAME_CHARS} characters, none of them a control character"),
-            );
+    if let Some(name) = expected.filter(|name| !is_name(name)) {
+        let name = shorten(name, 40);
+        let allowed = format!("a name has 1 to {MAX_NAME_CHARS} characters without NUL");
+        problems.add("", format!("the definition cannot be stored as `{name}`: {allowed}"));
+    } else if let Some(name) = said {
+        if !is_name(name) {
+            problems.add("/name", format!("must have 1 to {MAX_NAME_CHARS} characters without NUL"));
         } else if expected.is_some_and(|expected| expected != name) {
             let expected = expected.unwrap_or_default();
             problems.add(

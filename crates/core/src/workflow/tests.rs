@@ -294,7 +294,7 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             &format!("input: {{type: strong}}\n{}", step("transform: 1")),
-            "line 1 column 15: /input/type: not a JSON Schema: \"strong\" is not valid under any of the schemas listed in the 'anyOf' keyword",
+            "line 1 column 15: /input/type: not a JSON Schema: \"strong\" is no type; there are array, boolean, integer, null, number, object, string, and lists of different ones",
         ),
         (
             &format!("name: other\n{}", step("transform: 1")),
@@ -309,6 +309,10 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
             "line 1 column 9: /output: there is no step `z`; there are a",
         ),
         (
+            &format!("output: \"{{{{ nope + 1 }}}}\"\n{}", step("transform: 1")),
+            "line 1 column 9: /output: there is no `nope`; there are payload, steps, job, secrets, tags",
+        ),
+        (
             &format!("output: \"{{{{ 1 + }}}}\"\n{}", step("transform: 1")),
             "line 1 column 9: /output: not an expression: Script is incomplete",
         ),
@@ -317,6 +321,28 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
     }
     let nameless = Definition::parse(&step("transform: 1"), None).unwrap_err();
     assert_eq!(nameless[0].message, "`name` is missing");
+}
+
+#[test]
+fn a_name_keeps_one_rule_wherever_it_stands() {
+    let long = "ü".repeat(128);
+    for name in ["w", "two words", &long] {
+        let quoted = crate::json::quote(name);
+        assert!(Definition::parse(&step("transform: 1"), Some(name)).is_ok(), "{name}");
+        let named = format!("name: {quoted}\n{}", step("transform: 1"));
+        assert_eq!(Definition::parse(&named, None).unwrap().name, name);
+    }
+    for name in ["", "a\0b", &format!("{long}x")] {
+        let stored = Definition::parse(&step("transform: 1"), Some(name)).unwrap_err();
+        assert!(stored[0].message.contains("cannot be stored as"), "{name}: {stored:?}");
+        assert!(stored[0].message.contains("1 to 128 characters without NUL"), "{name}: {stored:?}");
+        let named = format!("name: {}\n{}", crate::json::quote(name), step("transform: 1"));
+        let said = Definition::parse(&named, None).unwrap_err();
+        assert_eq!(
+            (said[0].path.as_str(), said[0].message.as_str()),
+            ("/name", "must have 1 to 128 characters without NUL")
+        );
+    }
 }
 
 #[test]
@@ -456,6 +482,9 @@ fn an_http_call_is_filled_in_and_guarded() {
     );
     let text = call("{method: POST, url: \"https://x.y\", headers: {Content-Type: text/plain}, body: \"n={{ payload.n }}\"}").unwrap();
     assert_eq!((text.body.as_deref(), text.headers.len()), (Some("n=5"), 1));
+    let message = |lines: &str| call(lines).unwrap_err().0;
+    assert_eq!(message("{url: \"{{ payload.id }}\"}"), "`url` must begin with http:// or https://");
+    assert_eq!(message("{url: \"{{ payload?.none }}\"}"), "`url` is empty");
     for bad in [
         "{url: \"{{ payload.url }}\"}",
         "{url: \"{{ payload.n }}\"}",

@@ -24,8 +24,8 @@ pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub(crate) struct Call {
     pub request: Request,
     pub step: HttpStep,
-    /// The name of the host holds a secret, and errors would show it.
-    is_host_secret: bool,
+    /// For errors; `None` when the name holds a secret.
+    host: Option<String>,
 }
 
 /// Fills in the request. A method that may change something on the other side carries the step's idempotency key, unless
@@ -45,7 +45,7 @@ pub(super) fn prepare(
     if !method.is_safe() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("idempotency-key")) {
         headers.push(("idempotency-key".to_owned(), idempotency_key(job, attempt.step)));
     }
-    let is_host_secret = is_host_secret(&call.url, scope.secrets);
+    let host = shown_host(&call.url, scope.secrets);
     let request = Request {
         method,
         url: call.url,
@@ -54,31 +54,37 @@ pub(super) fn prepare(
         timeouts: Timeouts::within(attempt.step.timeout_ms.max(1) as u64),
         max_response_bytes: MAX_ANSWER_BYTES,
     };
-    Ok(Call { request, step: step.clone(), is_host_secret })
+    Ok(Call { request, step: step.clone(), host })
 }
 
-fn is_host_secret(url: &str, secrets: &BTreeMap<String, String>) -> bool {
+/// The host of a rendered URL with the port that it names, unless that holds a secret.
+fn shown_host(url: &str, secrets: &BTreeMap<String, String>) -> Option<String> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     // The URL library writes names in lower case.
-    secrets.values().any(|secret| !secret.is_empty() && host.contains(&secret.to_lowercase()))
+    let is_secret =
+        secrets.values().any(|secret| !secret.is_empty() && authority.contains(&secret.to_lowercase()));
+    if is_secret { None } else { Some(authority.to_owned()) }
 }
 
 pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
     match shared.client.send(call.request).await {
         Ok(response) => {
-            answered(&response, call.step.accepts(response.status.as_u16()), shared.clock.now_ms())
+            answered(&response, call.host, call.step.accepts(response.status.as_u16()), shared.clock.now_ms())
         }
-        Err(error) => failed(&error, call.is_host_secret),
+        Err(error) => failed(&error, call.host.is_none()),
     }
 }
 
-fn answered(response: &Response, is_ok: bool, now_ms: i64) -> Outcome {
+fn answered(response: &Response, host: Option<String>, is_ok: bool, now_ms: i64) -> Outcome {
     let status = response.status.as_u16();
     if is_ok {
         return Outcome::Done { output: output(response) };
     }
-    let error = JobError::new("http_status", format!("the server answered {status}"));
+    let error = JobError::new(
+        "http_status",
+        format!("{} answered {status}", host.as_deref().unwrap_or("the server")),
+    );
     // What may pass: too early, too many, a server in trouble. Everything else says that the request itself is wrong.
     if matches!(status, 408 | 425 | 429) || status >= 500 {
         return Outcome::Retry { error, retry_after_ms: net::retry_after_ms(&response.headers, now_ms) };
@@ -199,7 +205,7 @@ mod tests {
             (500, false, "retry"),
             (503, false, "retry"),
         ] {
-            let outcome = match answered(&response(status, &[], ""), is_ok, 0) {
+            let outcome = match answered(&response(status, &[], ""), None, is_ok, 0) {
                 Outcome::Done { .. } => "done",
                 Outcome::Retry { .. } => "retry",
                 Outcome::Fail { .. } => "fail",
@@ -211,9 +217,25 @@ mod tests {
 
     #[test]
     fn retry_after_is_handed_on() {
-        let outcome = answered(&response(429, &[("retry-after", "7")], ""), false, 1_000);
+        let outcome = answered(&response(429, &[("retry-after", "7")], ""), None, false, 1_000);
 
         let Outcome::Retry { retry_after_ms, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!(retry_after_ms, Some(7_000));
+    }
+
+    #[test]
+    fn a_refusal_names_the_host_unless_that_is_a_secret() {
+        let secrets = BTreeMap::from([("PLACE".to_owned(), "Hidden".to_owned())]);
+        for (url, expected) in [
+            ("https://x.example/path?q=1", "x.example answered 404"),
+            ("http://[::1]:8080", "[::1]:8080 answered 404"),
+            ("https://hidden.example/", "the server answered 404"),
+        ] {
+            let host = shown_host(url, &secrets);
+            let Outcome::Fail { error } = answered(&response(404, &[], ""), host, false, 0) else {
+                panic!("{url}")
+            };
+            assert_eq!(error.message, expected);
+        }
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use levqor_core::state::State;
 use levqor_engine::Settings;
-use levqor_testkit::{Answer, Receiver};
+use levqor_testkit::{Answer, Receiver, wait_until};
 
-use crate::support::{CALL, Database, NOOP, Node, TestClock, ask, ask_with, settings};
+use crate::support::{CALL, Database, LIMIT, NOOP, Node, TestClock, ask, ask_with, settings};
 
-each_engine!(never_more_calls_are_out_than_there_are_workers);
+each_engine!(
+    never_more_calls_are_out_than_there_are_workers,
+    live_work_is_counted_anew_soon_after_it_was_counted,
+);
 
 /// How long the receiver takes: a call that came less than this after another was out at the same time.
 const TAKES: Duration = Duration::from_millis(20);
@@ -46,6 +49,16 @@ async fn never_more_calls_are_out_than_there_are_workers(database: Database) {
         assert!(apart >= TAKES, "five calls within {apart:?}");
     }
     assert!(most_claims <= 3, "a job was claimed {most_claims} times: claims and hand-backs spin");
+}
+
+async fn live_work_is_counted_anew_soon_after_it_was_counted(database: Database) {
+    let node = Node::by_hand(&database, settings(), TestClock::still()).await;
+    node.put("noop", NOOP).await;
+
+    for queued in 1..=3 {
+        node.submit(ask("noop")).await;
+        wait_until(LIMIT, async || node.live_counts().await.unwrap().queued == queued).await;
+    }
 }
 
 /// PostgreSQL only: on SQLite there is one node.

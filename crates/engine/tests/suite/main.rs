@@ -15,6 +15,7 @@ mod fencing;
 mod intake;
 mod lost;
 mod outage;
+mod poison;
 mod priority;
 mod receivers;
 mod retry;

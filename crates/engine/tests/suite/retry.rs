@@ -5,7 +5,7 @@ use levqor_core::state::State;
 use levqor_store::Error;
 use levqor_testkit::{Answer, Receiver};
 
-use crate::support::{Database, Node, TestClock, ask_with, attempts, code, settings};
+use crate::support::{Database, LIMIT, Node, TestClock, ask_with, attempts, code, settings};
 
 each_engine!(
     a_fixed_pause_is_kept_and_a_longer_retry_after_is_obeyed,
@@ -13,6 +13,7 @@ each_engine!(
     an_answer_that_says_the_request_is_wrong_is_not_repeated,
     a_peer_that_takes_no_connections_is_tried_again,
     a_retry_goes_on_at_the_failed_step_and_repeats_nothing_that_succeeded,
+    one_retry_is_enough_for_a_job_that_was_cancelled_during_a_step_that_must_not_run_twice,
     only_a_job_that_did_not_succeed_can_be_retried,
 );
 
@@ -142,6 +143,29 @@ steps:
     let kinds: Vec<_> = callbacks.iter().map(|callback| callback.json()["type"].clone()).collect();
     assert_eq!(kinds, ["job.failed", "job.succeeded"]);
     assert_ne!(callbacks[0].header("webhook-id"), callbacks[1].header("webhook-id"));
+}
+
+async fn one_retry_is_enough_for_a_job_that_was_cancelled_during_a_step_that_must_not_run_twice(
+    database: Database,
+) {
+    let receiver = Receiver::start().await;
+    receiver.script("/call", [Answer::hang(), Answer::status(200)]);
+    let node = Node::start(&database, settings(), TestClock::running()).await;
+    let source = r#"
+steps:
+  - {id: call, rerun: never, http: {method: POST, url: "{{ payload.base }}/call"}}
+"#;
+    node.put("once", source).await;
+    let id = node.submit(ask_with("once", &receiver)).await;
+    receiver.wait_for(1, LIMIT).await;
+    node.cancel_job(id).await.unwrap();
+
+    node.retry_job(id).await.unwrap();
+    let row = node.ended(id).await;
+
+    assert_eq!(row.line.state, State::Succeeded, "{row:?}");
+    assert_eq!(attempts(&row, "call"), [("retried", 1), ("succeeded", 2)]);
+    assert_eq!(receiver.received().len(), 2);
 }
 
 async fn only_a_job_that_did_not_succeed_can_be_retried(database: Database) {

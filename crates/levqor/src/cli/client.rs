@@ -242,7 +242,12 @@ impl Answer {
             _ => {}
         }
         let mut text = match (word("message").or_else(|| word("details")), word("error")) {
-            (Some(message), Some(error)) => format!("{error}: {message}"),
+            (Some(message), Some(error)) => {
+                // Older refusals may begin both texts with the member: `callback_url is not allowed`, `callback_url: …`.
+                let member = error.split(' ').next().unwrap_or_default();
+                let rest = message.strip_prefix(member).and_then(|rest| rest.strip_prefix(": "));
+                format!("{error}: {}", rest.unwrap_or(&message))
+            }
             (None, Some(error)) if error == "not_found" => {
                 "not found: the server knows nothing by this name or id".to_owned()
             }
@@ -318,6 +323,14 @@ mod tests {
         let body = r#"{"error":"invalid_payload","message":"no\u001b[2J","fields":{"/name":"required"}}"#;
 
         assert_eq!(exit_of(400, body).1, "invalid_payload: no\\u{1b}[2J\n  /name: required");
+    }
+
+    #[test]
+    fn a_member_is_named_once() {
+        let body =
+            r#"{"error":"callback_url is not allowed","details":"callback_url: localhost is this machine"}"#;
+
+        assert_eq!(exit_of(400, body).1, "callback_url is not allowed: localhost is this machine");
     }
 
     #[test]

@@ -205,7 +205,8 @@ fn table(jobs: &[Value]) -> String {
             text(&job["workflow"]),
             text(&job["state"]),
             time(&job["created_at"]),
-            seconds_between(&job["created_at"], &job["finished_at"]),
+            // A job that ended before it began took no time; how long it had waited is another matter.
+            seconds_between(&job["started_at"], &job["finished_at"]),
         ]
     });
     out::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
@@ -274,12 +275,14 @@ mod tests {
     #[test]
     fn a_list_shows_what_a_job_is_and_how_long_it_took() {
         let jobs = [
-            json!({"job_id": "a1", "workflow": "w", "state": "succeeded", "created_at": 0.5, "finished_at": 2.0}),
+            json!({"job_id": "a1", "workflow": "w", "state": "succeeded", "created_at": 0.25, "started_at": 0.5, "finished_at": 2.0}),
+            json!({"job_id": "a2", "workflow": "w", "state": "cancelled", "created_at": 0.5, "started_at": null, "finished_at": 2.0}),
         ];
 
         assert_eq!(
             table(&jobs),
-            "job  workflow  state      created               took\na1   w         succeeded  1970-01-01 00:00:00Z  1.500s"
+            "job  workflow  state      created               took\na1   w         succeeded  1970-01-01 00:00:00Z  1.500s\n\
+             a2   w         cancelled  1970-01-01 00:00:00Z  –"
         );
     }
 

@@ -30,6 +30,11 @@ pub fn plain(text: &str) -> String {
         .collect()
 }
 
+/// `1 step`, `2 steps`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Rows as columns of equal width, two blanks apart, no blanks at the end of a line.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -53,6 +58,11 @@ mod tests {
         let rows = [["ä", "x"], ["bbb", "y"]].map(|row| row.map(str::to_owned).to_vec());
 
         assert_eq!(table(&rows), "ä    x\nbbb  y");
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "step")), ["0 steps", "1 step", "2 steps"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `levqor serve`: puts the parts together, and takes them apart again in the right order.
 //!
-//! Configuration → log → store → callback secret → engine → workflow files → HTTP, and on SIGTERM or SIGINT the way back:
+//! Configuration → log → port → store → callback secret → engine → workflow files → HTTP, and on SIGTERM or SIGINT the way back:
 //! requests and running steps get `SHUTDOWN_GRACE`, the rest is handed back, the store closes last. A second signal ends
 //! the process at once; a crash at any point costs nothing that was promised.
 
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use levqor::config::{Config, Database, Environment};
-use levqor::http::{Served, Server};
+use levqor::http::{Port, Served, Server};
 use levqor::logging::{self, LogSink};
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::LISTENING;
 use super::exit::{Failure, chain};
-use super::out::{note, say};
+use super::out::{self, note, say};
 
 /// Where the secret stands that was made at the first start.
 pub const CALLBACK_SECRET: &str = "callback_secret";
@@ -116,30 +116,37 @@ impl Serve {
 
 async fn serve(config: Config, log: LogSink, signals: Signals) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // First of all: a start that must fail because the port is taken leaves no database behind and migrates none.
+    let port = Port::reserve(&config).map_err(|error| Failure::failed(error.to_string()))?;
     let node = format!("{:032x}", rand::random::<u128>());
     let store =
         Store::open(&location(&config), &node).await.map_err(|error| Failure::failed(chain(&error)))?;
     let store = Arc::new(store);
     let outcome = match callback_secrets(&store, &config).await {
-        Ok(secrets) => run_on(store.clone(), config, log, clock, secrets, signals).await,
+        Ok(secrets) => {
+            let parts = Parts { port, config, log, clock, signals };
+            run_on(store.clone(), secrets, parts).await
+        }
         Err(failure) => Err(failure),
     };
     store.close().await;
     outcome
 }
 
-async fn run_on(
-    store: Arc<Store>,
+/// What is there before the database is.
+struct Parts {
+    port: Port,
     config: Config,
     log: LogSink,
     clock: Arc<dyn Clock>,
-    secrets: Vec<Secret>,
     signals: Signals,
-) -> Result<(), Failure> {
-    let engine = Engine::start(store, settings(&config, secrets), clock.clone())
+}
+
+async fn run_on(store: Arc<Store>, secrets: Vec<Secret>, parts: Parts) -> Result<(), Failure> {
+    let engine = Engine::start(store, settings(&parts.config, secrets), parts.clock.clone())
         .await
         .map_err(|error| Failure::failed(format!("the engine cannot start: {}", chain(&error))))?;
-    let outcome = listen(&engine, config, log, clock, signals).await;
+    let outcome = listen(&engine, parts).await;
     if outcome.is_err() {
         // What it took in the meantime goes back to the queue.
         engine.stop().await;
@@ -147,16 +154,11 @@ async fn run_on(
     outcome
 }
 
-async fn listen(
-    engine: &Engine,
-    config: Config,
-    log: LogSink,
-    clock: Arc<dyn Clock>,
-    signals: Signals,
-) -> Result<(), Failure> {
+async fn listen(engine: &Engine, parts: Parts) -> Result<(), Failure> {
+    let Parts { port, config, log, clock, signals } = parts;
     let loaded = workflow_files::load(engine, &config.workflows_dir).await;
     let (is_open, environment, grace) = (config.is_open(), config.environment, config.shutdown_grace);
-    let server = Server::bind(Served::new(config, engine.clone(), clock, Some(log)))
+    let server = Server::listen(port, Served::new(config, engine.clone(), clock, Some(log)))
         .map_err(|error| Failure::failed(error.to_string()))?;
     let address = server.local_addr().map_err(|error| Failure::failed(error.to_string()))?;
     announce(&format!("http://{address}"), is_open, environment, &loaded);
@@ -214,7 +216,7 @@ fn announce(url: &str, is_open: bool, environment: Environment, loaded: &workflo
         say!("Workflows from {}: {}", loaded.dir.display(), loaded.names.join(", "));
     }
     if loaded.broken > 0 {
-        note!("levqor: {} workflow files were not loaded, see above", loaded.broken);
+        note!("levqor: {} not loaded, see above", out::count(loaded.broken, "workflow file"));
     }
     if is_open {
         say!("Development mode: no API_KEYS are set, so everybody on this machine is let in.");

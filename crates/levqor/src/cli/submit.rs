@@ -1,13 +1,15 @@
 //! `levqor submit`: hands one job to a server.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::client::{Api, Call, Server, read_source};
+use super::client::{Api, Call, Server, read_source, segment};
 use super::exit::Failure;
-use super::out::{plain, say};
-use super::watch;
+use super::out::{note, plain, say};
+use super::{status, watch};
 
 /// Submit a job and print its id
 #[derive(Args)]
@@ -17,7 +19,8 @@ Examples:
   levqor submit hello @payload.json --watch
   levqor submit report '{}' --delay 10m --tag team=blue --callback https://example.com/hook
 
-The exit code is 0 once the job is on the server's disk; with --watch it says how the job ended.")]
+The exit code is 0 once the job is on the server's disk; with --watch it says how the job ended, and is 6 when --timeout
+was over first. The id is printed at once; with --watch and --json it goes to standard error.")]
 pub struct Submit {
     /// Name of the workflow
     workflow: String,
@@ -57,6 +60,10 @@ pub struct Submit {
     /// Follow the job until it ends
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
+
+    /// With --watch: give up watching after this time, such as 30s or 10m; the job goes on
+    #[arg(long, value_name = "DURATION", value_parser = status::duration, requires = "watch")]
+    timeout: Option<Duration>,
 
     /// Print the server's answer as JSON
     #[arg(long)]
@@ -102,15 +109,27 @@ impl Submit {
         }
         let answer = api.ask(call).await?;
         let id = answer.text_at("job_id");
-        if self.watch {
-            return watch::follow(&api, &id, None, self.json).await;
+        match (self.json, self.watch) {
+            _ if self.dry_run => say!("{}", answer.text.trim_end()),
+            (false, _) => say!("{}", plain(&id)),
+            (true, false) => say!("{}", answer.text.trim_end()),
+            // Standard output holds the last state alone, for a program.
+            (true, true) => note!("{}", plain(&id)),
         }
-        if self.json || self.dry_run {
-            say!("{}", answer.text.trim_end());
-        } else {
-            say!("{}", plain(&id));
+        self.tell_if_undefined(&api).await;
+        if self.watch { watch::follow(&api, &id, self.timeout, self.json).await } else { Ok(()) }
+    }
+
+    /// A job may come before its definition. More often its name has a typing error, and nothing else would tell.
+    async fn tell_if_undefined(&self, api: &Api) {
+        let path = format!("/api/v1/workflows/{}", segment(&self.workflow));
+        // The job is accepted whatever comes of this question.
+        if api.send(Call::get(path)).await.is_ok_and(|answer| answer.status.as_u16() == 404) {
+            let name = plain(&self.workflow);
+            note!(
+                "levqor: workflow `{name}` has no definition; jobs of it wait for one (see `levqor workflows`)"
+            );
         }
-        Ok(())
     }
 
     fn body(&self) -> Result<String, Failure> {

@@ -145,7 +145,8 @@ fn check(files: &[String]) -> Result<(), Failure> {
     for file in files {
         match Definition::parse(&read_source(file)?, None) {
             Ok(definition) => {
-                say!("{file}: {} is valid, {} steps", plain(&definition.name), definition.steps.len())
+                let steps = out::count(definition.steps.len(), "step");
+                say!("{file}: {} is valid, {steps}", plain(&definition.name));
             }
             Err(problems) => {
                 broken += 1;

@@ -13,6 +13,12 @@ impl Setting {
         let default = if self.default.is_empty() { "–".to_owned() } else { format!("`{}`", self.default) };
         format!("| `{}` | {default} | {} |", self.name, self.about)
     }
+
+    /// Its lines in .env.example: what it means, and the default, commented out.
+    #[cfg(test)]
+    pub fn example(&self) -> String {
+        format!("# {}\n#{}={}", self.about, self.name.replace('*', "NAME"), self.default)
+    }
 }
 
 const fn setting(name: &'static str, default: &'static str, about: &'static str) -> Setting {

@@ -105,7 +105,7 @@ impl ApiError {
         ApiError::bare(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
     }
 
-    pub fn wrong_content_type(expected: &str) -> Self {
+    pub fn legacy_content_type(expected: &str) -> Self {
         ApiError::legacy(&format!("Content-Type must be {expected}"), None)
     }
 
@@ -119,6 +119,11 @@ impl ApiError {
     /// 400: malformed or invalid.
     pub fn invalid(code: &str, message: impl Into<String>) -> Self {
         ApiError::named(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 400: the body is said to be, or not said to be, something that the route does not take.
+    pub fn content_type(expected: &str) -> Self {
+        ApiError::invalid("wrong_content_type", format!("Content-Type must be {expected}"))
     }
 
     /// Adds what is wrong where: JSON pointer → text.

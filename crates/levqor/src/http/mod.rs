@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::logging::LogSink;
 use crate::metrics::Metrics;
 
-pub use server::Server;
+pub use server::{Port, Server};
 
 /// What handlers share.
 pub struct App {

@@ -119,9 +119,11 @@ fn complete(document: &mut Value) {
             let takes_any =
                 path == "/api/v1/ops/health" || (path == "/api/v1/users/{user_id}" && method == "get");
             let takes_query = is_guarded && path.starts_with("/api/v1/") && !takes_any;
-            let is_legacy = ["/api/v1/intake", "/api/v1/_dev/", "/api/v1/users"]
-                .iter()
-                .any(|prefix| path.starts_with(prefix));
+            let is_legacy = match path.as_str() {
+                "/api/v1/intake" | "/api/v1/users" | "/api/v1/users/upsert" => true,
+                "/api/v1/users/{user_id}" => method != "delete",
+                path => path.starts_with("/api/v1/_dev/"),
+            };
             let invalid =
                 if is_legacy { any_of("LegacyError", "NamedError") } else { reference("NamedError") };
             let waits = path.starts_with("/api/v1/status/");

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::gate::{Gate, Slot, Times};
 use super::head::MAX_HEAD_BYTES;
 use super::{Served, error, middleware};
+use crate::config::Config;
 
 /// Connections that the kernel may hold ready for us.
 const BACKLOG: u32 = 4096;
@@ -30,7 +31,14 @@ const RESERVED_FILES: u64 = 256;
 /// Refusals of connections that are being written at the same time; beyond that they are closed without a word.
 const REFUSALS_AT_ONCE: usize = 64;
 
-/// A bound listener with what it serves.
+/// An address that is ours, while nothing listens there yet: whoever connects is refused at once instead of being kept
+/// waiting for a server that still opens its database.
+pub struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+/// A listener with what it serves.
 pub struct Server {
     listener: TcpListener,
     served: Arc<Served>,
@@ -90,15 +98,27 @@ impl Drop for Leave {
     }
 }
 
-impl Server {
-    /// Binds the configured address. Fails with a text for a person when it is taken.
-    pub fn bind(served: Arc<Served>) -> io::Result<Server> {
-        let config = &served.app.config;
+impl Port {
+    /// Binds the configured address. Fails with a text for a person when somebody listens there.
+    pub fn reserve(config: &Config) -> io::Result<Port> {
         let address = SocketAddr::new(config.host, config.port);
-        let listener = listen(address).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {address} (HOST, PORT): {error}"))
-        })?;
-        let max_connections = allowed_connections(config.max_connections);
+        let bind = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A restart must not wait for connections of the process before to time out.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        Ok(Port { socket: bind().map_err(|error| taken(address, &error))?, address })
+    }
+}
+
+impl Server {
+    /// Begins to listen.
+    pub fn listen(port: Port, served: Arc<Served>) -> io::Result<Server> {
+        // Two sockets can be bound to one address as long as neither listens.
+        let listener = port.socket.listen(BACKLOG).map_err(|error| taken(port.address, &error))?;
+        let max_connections = allowed_connections(served.app.config.max_connections);
         Ok(Server {
             listener,
             connections: Arc::new(Connections {
@@ -206,12 +226,8 @@ async fn serve(gate: Gate<TcpStream>, slot: Arc<Slot>, peer: SocketAddr, leave: 
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the process before to time out.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+fn taken(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address} (HOST, PORT): {error}"))
 }
 
 /// Raises the limit of open files as far as the system allows, and fits the cap to it.

@@ -23,6 +23,9 @@ fn a_job_is_submitted_watched_and_looked_at() {
     let watched = server.levqor(&["submit", "hello", r#"{"name":"Ada"}"#, "--tag", "team=blue", "--watch"]);
     assert_eq!(watched.code, Some(0), "{}", watched.err);
     assert!(watched.out.contains("greet: done"), "{}", watched.out);
+    let first = watched.out.lines().next().unwrap();
+    assert_eq!(server.levqor(&["status", first]).code, Some(0), "the id comes first: {}", watched.out);
+    assert_eq!(watched.err, "");
     assert!(watched.out.ends_with("succeeded\nresult  {\"greeting\":\"Hello, Ada!\"}\n"), "{}", watched.out);
 
     let listed = server.levqor(&["jobs", "--tag", "team=blue", "--json"]);
@@ -68,6 +71,7 @@ fn exit_codes_tell_what_went_wrong() {
         (&["jobs", "show", id, "--key", "right"], 5, "no such job"),
         (&["jobs", "--status", "done", "--key", "right"], 4, "queued, running"),
         (&["watch", "--timeout", "soon", id], 2, "30s"),
+        (&["submit", "hello", payload, "--timeout", "5s"], 2, "--watch"),
         (&["jobs", "--url", "ftp://x"], 2, "ftp://x"),
         (&["jobs", "--url", "http://127.0.0.1:1"], 3, "is the server running"),
         (&["nonsense"], 2, "nonsense"),
@@ -83,7 +87,15 @@ fn exit_codes_tell_what_went_wrong() {
 fn a_job_that_does_not_end_in_time_has_its_own_exit_code() {
     let server = server(&[]);
 
-    let id = server.levqor(&["submit", "nobody-defined-this"]).out;
+    let submitted = server.levqor(&["submit", "nobody-defined-this"]);
+    assert_eq!(submitted.code, Some(0), "{}", submitted.err);
+    assert!(submitted.err.contains("`nobody-defined-this` has no definition"), "{}", submitted.err);
+    let id = submitted.out;
+    let both = ["submit", "nobody-defined-this", "--watch", "--json", "--timeout", "200ms"];
+    let both = server.levqor(&both);
+    assert_eq!(both.code, Some(6), "{}", both.err);
+    let job: serde_json::Value = serde_json::from_str(&both.out).unwrap();
+    assert_eq!(both.err.lines().next(), job["job_id"].as_str(), "{}", both.err);
     let watched = server.levqor(&["watch", id.trim(), "--timeout", "200ms"]);
     assert_eq!(watched.code, Some(6), "{}", watched.err);
     assert!(watched.out.contains("waits for a definition"), "{}", watched.out);
@@ -101,7 +113,9 @@ fn a_workflow_is_checked_put_shown_and_deleted() {
         .unwrap();
     let file = file.to_str().unwrap();
 
-    assert_eq!(server.levqor(&["workflows", "check", file]).code, Some(0));
+    let checked = server.levqor(&["workflows", "check", file]);
+    assert_eq!(checked.code, Some(0));
+    assert!(checked.out.ends_with("double is valid, 1 step\n"), "{}", checked.out);
     assert!(server.levqor(&["workflows", "put", file]).out.contains("version 1"));
     assert!(server.levqor(&["workflows", "put", file]).out.contains("unchanged"));
     assert!(server.levqor(&["workflows", "show", "double"]).out.contains("payload.n * 2"));

@@ -70,6 +70,7 @@ fn a_taken_port_is_told_with_the_settings_that_change_it() {
     assert_eq!(second.code, Some(1));
     let last = second.err.lines().last().unwrap_or_default();
     assert!(last.contains(port) && last.contains("PORT"), "{}", second.err);
+    assert!(!server.dir.join("other.db").exists(), "a start that fails leaves no database behind");
 }
 
 #[test]

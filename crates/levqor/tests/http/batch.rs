@@ -1,5 +1,7 @@
 //! Batches: a verdict for each line.
 
+use serde_json::json;
+
 use crate::server::TestServer;
 
 const NDJSON: [(&str, &str); 1] = [("Content-Type", "application/x-ndjson")];
@@ -52,14 +54,29 @@ async fn batches_that_cannot_be_read_are_refused_whole() {
     let line = "{\"workflow\":\"w\",\"payload\":{}}\n";
 
     assert_eq!(
-        server.anon().send("POST", PATH, &[("Content-Type", "application/json")], line).await.status,
-        400
+        server.anon().send("POST", PATH, &[("Content-Type", "application/json")], line).await.json(),
+        json!({"error": "wrong_content_type", "message": "Content-Type must be application/x-ndjson"})
     );
+    let keyed = [NDJSON[0], ("Idempotency-Key", "one")];
+    let refused = server.anon().send("POST", PATH, &keyed, line).await;
+    assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_idempotency_key"));
+    assert!(refused.text().contains("each line may bring its own `idempotency_key`"), "{}", refused.text());
     assert_eq!(server.anon().send("POST", PATH, &NDJSON, "\n \n").await.error(), "invalid_batch");
     assert_eq!(server.anon().send("POST", PATH, &NDJSON, &line.repeat(5001)).await.error(), "invalid_batch");
     assert_eq!(server.anon().send("POST", PATH, &NDJSON, &" ".repeat(1_000_001)).await.status, 413);
-    assert_eq!(server.anon().send_bytes("POST", PATH, &NDJSON, b"{\"workflow\":\"\xff\"}").await.status, 400);
+    let not_utf8 = server.anon().send_bytes("POST", PATH, &NDJSON, b"{\"workflow\":\"\xff\"}").await;
+    assert_eq!((not_utf8.status, not_utf8.error().as_str()), (400, "invalid_batch"));
     assert_eq!(server.anon().get("/public/metrics").await.json()["jobs_today"], 0);
     let full = server.anon().send("POST", PATH, &NDJSON, &line.repeat(5000)).await.json();
     assert_eq!(full["accepted"], 5000);
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_json_is_told_with_its_own_column() {
+    let server = TestServer::start(&[]).await;
+
+    let reply = server.anon().send("POST", PATH, &NDJSON, "\n  {\"workflow\":oops}\r\n").await.json();
+
+    let expected = "invalid JSON at column 15 of the line: expected a value";
+    assert_eq!(reply["results"], json!([{"details": expected, "error": "Invalid request body", "line": 2}]));
 }

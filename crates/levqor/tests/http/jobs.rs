@@ -92,8 +92,10 @@ async fn workflows_are_listed_shown_and_deleted() {
     assert_eq!(list["workflows"][0]["name"], "hello");
     let shown = anon.get("/api/v1/workflows/hello").await.json();
     assert_eq!((shown["source"].as_str(), shown["origin"].as_str()), (Some(HELLO), Some("api")));
-    assert_eq!(anon.get("/api/v1/workflows/hello?version=2").await.status, 404);
-    assert_eq!(anon.get("/api/v1/workflows/he%00llo").await.status, 404);
+    assert_eq!(
+        anon.get("/api/v1/workflows/hello?version=7").await.json(),
+        json!({"error": "not_found", "message": "no such version: 7 of workflow `hello`"})
+    );
 
     let broken = anon
         .send("PUT", "/api/v1/workflows/broken", &YAML, "name: broken\nsteps:\n  - id: a\n    dance: {}\n")
@@ -101,7 +103,10 @@ async fn workflows_are_listed_shown_and_deleted() {
     assert_eq!((broken.status, broken.error().as_str()), (400, "invalid_workflow"));
     assert!(broken.text().contains("line 4"), "{}", broken.text());
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    assert_eq!(anon.send("PUT", "/api/v1/workflows/hello", &form, HELLO).await.status, 400);
+    assert_eq!(
+        anon.send("PUT", "/api/v1/workflows/hello", &form, HELLO).await.json(),
+        json!({"error": "wrong_content_type", "message": "Content-Type must be application/yaml or application/json"})
+    );
 
     assert_eq!(
         anon.send("DELETE", "/api/v1/workflows/hello", &[], "").await.json(),
@@ -130,7 +135,7 @@ async fn a_waiting_status_answers_as_soon_as_the_job_ends() {
     let status = tokio::time::timeout(LIMIT, waiting).await.unwrap().unwrap().json();
     assert_eq!(status["status"], "failed");
     assert_eq!(status["error"]["code"], "cancelled");
-    for bad in ["60", "61s", "-1s", "soon"] {
+    for bad in ["61", "61s", "-1", "-1s", "soon", "NaN", ""] {
         let reply = anon.get(&format!("/api/v1/status/{id}?wait={bad}")).await;
         assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_query"), "{bad}");
     }
@@ -244,4 +249,59 @@ async fn callbacks_are_shown_with_their_tries_and_sent_again_when_asked() {
             && tries.iter().all(|tried| tried["status"] == 200 || tried["status"] == 204)
     })
     .await;
+}
+
+#[tokio::test]
+async fn while_a_retried_job_lives_the_event_of_its_earlier_end_is_sent_again() {
+    let receiver = Receiver::start().await;
+    let server = TestServer::start(&[("OUTBOUND_ALLOW", "127.0.0.1")]).await;
+    let anon = server.anon();
+    let url = receiver.url("/hook");
+    let job = json!({"workflow": "nobody-defined", "payload": {}, "callback_url": url}).to_string();
+    let id = anon.post("/api/v1/intake", &job).await.json()["job_id"].as_str().unwrap().to_owned();
+    for change in ["cancel", "retry"] {
+        let reply = anon.send("POST", &format!("/api/v1/jobs/{id}/{change}"), &[], "").await;
+        assert_eq!(reply.status, 200, "{change}: {}", reply.text());
+    }
+    let first = receiver.wait_for(1, LIMIT).await[0].clone();
+
+    let again = anon.send("POST", &format!("/api/v1/jobs/{id}/callbacks/redeliver"), &[], "").await;
+
+    assert_eq!(again.status, 202, "{}", again.text());
+    assert_eq!(again.json()["callback_id"], first.header("webhook-id"));
+    let second = receiver.wait_for(2, LIMIT).await[1].clone();
+    assert_eq!(second.json(), first.json());
+    assert_eq!(anon.get(&format!("/api/v1/status/{id}")).await.json()["status"], "queued");
+}
+
+#[tokio::test]
+async fn a_path_names_a_workflow_by_the_same_rule_as_a_job() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let nameless = "steps:\n  - { id: a, transform: 1 }\n";
+    let at = |name: &str| format!("/api/v1/workflows/{name}");
+
+    for name in ["%00", "a%00b", &"x".repeat(129), &"%C3%BC".repeat(129), "%ff"] {
+        let put = anon.send("PUT", &at(name), &YAML, nameless).await;
+        assert_eq!((put.status, put.error().as_str()), (400, "invalid_workflow"), "{name}");
+        assert!(put.json()["message"].as_str().unwrap().contains("1 to 128 characters"), "{}", put.text());
+        assert_eq!(anon.get(&at(name)).await.error(), "not_found", "{name}");
+        assert_eq!(anon.send("DELETE", &at(name), &[], "").await.error(), "not_found", "{name}");
+    }
+    for name in ["x", "a%20b%0A", &"%C3%BC".repeat(128), "%25ff"] {
+        assert_eq!(anon.send("PUT", &at(name), &YAML, nameless).await.status, 201, "{name}");
+        assert_eq!(anon.get(&at(name)).await.status, 200, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_a_duration_or_a_number_of_seconds() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let id = server.submit(&anon).await;
+    anon.post(&format!("/api/v1/_dev/complete/{id}"), "").await;
+
+    for wait in ["60", "0.5", "60s", "0"] {
+        assert_eq!(anon.get(&format!("/api/v1/status/{id}?wait={wait}")).await.status, 200, "{wait}");
+    }
 }

@@ -78,3 +78,71 @@ async fn every_described_success_has_the_members_that_are_sent() {
         assert_eq!(sent, described, "{path}");
     }
 }
+
+#[tokio::test]
+async fn every_route_but_the_public_ones_wants_a_key_before_anything_else() {
+    let server = TestServer::start(&[("API_KEYS", "k"), ("PUBLIC_USER_READS", "false")]).await;
+    let document = server.anon().get("/public/openapi-3.1.json").await.json();
+    let id = server.submit(&server.key("k")).await;
+
+    let mut guarded = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let is_public = matches!(path.as_str(), "/" | "/health" | "/api/v1/status/{job_id}")
+            || path.starts_with("/public/");
+        for method in item.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            for name in [id.as_str(), "nobody", "%00"] {
+                let asked = path.replace("{job_id}", name).replace("{name}", name).replace("{user_id}", name);
+                for client in [server.anon(), server.key("wrong"), server.key("")] {
+                    let at = format!("{method} {asked}");
+                    let reply = client.send(&method, &asked, &[], "").await;
+                    assert_eq!(reply.status == 403, !is_public, "{at}: {}", reply.status);
+                    if !is_public {
+                        assert_eq!(reply.text(), "{\"error\":\"forbidden\"}\n", "{at}");
+                        guarded += 1;
+                    }
+                    if method == "GET" {
+                        let head = client.send("HEAD", &asked, &[], "").await;
+                        assert_eq!(head.status, reply.status, "HEAD {asked}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(guarded > 9 * 10, "{guarded}");
+    let untouched = server.key("k").get(&format!("/api/v1/status/{id}")).await.json();
+    assert_eq!(untouched["status"], "queued");
+}
+
+/// What is sent when the Content-Type is wrong is what the document promises for 400.
+#[tokio::test]
+async fn a_wrong_content_type_is_answered_in_the_described_shape() {
+    let server = TestServer::start(&[]).await;
+    let document = server.anon().get("/public/openapi-3.1.json").await.json();
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            // Completing a job looks at no Content-Type, as in the first version.
+            if operation.get("requestBody").is_none() || path.contains("_dev") {
+                continue;
+            }
+            asked += 1;
+            let schema = &operation["responses"]["400"]["content"]["application/json"]["schema"];
+            let choices = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+            let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+            let target = path.replace("{name}", "x").replace("{user_id}", "x");
+            let reply = server.anon().send(&method.to_uppercase(), &target, &headers, "a=b").await;
+            assert_eq!(reply.status, 400, "{path}");
+            let sent = reply.json();
+            let fits = choices.iter().any(|choice| {
+                let described =
+                    &document.pointer(choice["$ref"].as_str().unwrap().trim_start_matches('#')).unwrap();
+                let known = described["properties"].as_object().unwrap();
+                let required = described["required"].as_array().unwrap();
+                sent.as_object().unwrap().keys().all(|member| known.contains_key(member))
+                    && required.iter().all(|member| sent.get(member.as_str().unwrap()).is_some())
+            });
+            assert!(fits, "{method} {path}: {sent}");
+        }
+    }
+    assert_eq!(asked, 5);
+}

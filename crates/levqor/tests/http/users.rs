@@ -83,7 +83,7 @@ async fn who_is_not_there_is_404_with_what_was_asked() {
         let body = "{\"details\":null,\"error\":\"email query param required\"}\n";
         check(path, &anon.get(path).await, 400, body);
     }
-    for (asked, shown) in [("nope", "nope"), ("a%00b", "a\\u0000b"), ("A%20b", "A b"), ("%ff", "%ff")] {
+    for (asked, shown) in [("nope", "nope"), ("a%00b", "a\\u0000b"), ("A%20b", "A b"), ("export", "export")] {
         let body = format!("{{\"error\":\"not_found\",\"user_id\":\"{shown}\"}}\n");
         check(asked, &anon.get(&format!("/api/v1/users/{asked}")).await, 404, &body);
         check(asked, &patch(&anon, asked, "{}").await, 404, &body);
@@ -91,6 +91,8 @@ async fn who_is_not_there_is_404_with_what_was_asked() {
         check(asked, &anon.get(&format!("/api/v1/users/{asked}/export")).await, 404, missing);
         check(asked, &anon.send("DELETE", &format!("/api/v1/users/{asked}"), &[], "").await, 404, missing);
     }
+    let body = "{\"error\":\"not_found\",\"user_id\":\"%ff\"}\n";
+    check("no UTF-8", &anon.get("/api/v1/users/%ff").await, 404, body);
     for path in ["/api/v1/users/", "/api/v1/users/x/", "/api/v1/users/x/payments"] {
         check(path, &anon.get(path).await, 404, "{\"error\":\"not_found\"}\n");
     }

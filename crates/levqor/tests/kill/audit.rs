@@ -15,6 +15,8 @@ use crate::recorder::{Delivery, Recorder};
 use crate::server::now_ms;
 
 const DAY_MS: i64 = 86_400_000;
+/// A figure of live work may be as old as this.
+const FIGURES_AGE: Duration = Duration::from_secs(3);
 /// Jobs shown that did not settle.
 const SHOWN: usize = 5;
 
@@ -73,14 +75,17 @@ impl<'a> Audit<'a> {
     /// The lines of all jobs, when all are final and no callback is due.
     async fn settled(&self, limit: Duration) -> Vec<Value> {
         let deadline = Instant::now() + limit;
+        let mut calm_since = None;
         loop {
             let lines = self.list().await;
             let live: Vec<_> = lines.iter().filter(|line| !is_final(line)).collect();
             let due = self.figure("levqor_callbacks_due").await;
-            if live.is_empty() && due == 0 {
+            if !live.is_empty() || due > 0 {
+                calm_since = None;
+            } else if calm_since.get_or_insert_with(Instant::now).elapsed() > FIGURES_AGE {
                 return lines;
             }
-            if Instant::now() > deadline {
+            if calm_since.is_none() && Instant::now() > deadline {
                 let unsettled = self.unsettled(&lines).await;
                 panic!(
                     "{}: after {limit:?} {} of {} jobs are not final and {due} callbacks are due, among them:\n\n{unsettled}",

@@ -6,7 +6,7 @@ use levqor_core::job::Finish;
 use levqor_core::state::State;
 
 use crate::tx::Tx;
-use crate::{End, Ended, Error, Hint, Result, callback, decode, figures};
+use crate::{End, Ended, Error, Result, callback, decode, figures};
 
 const INSERT: &str = "insert into finished_jobs \
     (id, state, version, claim, deaths, started_at_ms, finished_at_ms, error, result) \
@@ -69,7 +69,7 @@ pub(crate) async fn end_job(tx: &mut Tx<'_>, id: JobId, end: &End, now_ms: i64) 
     if deaths > 0 {
         figures::count(tx, now_ms, figures::UNRECORDED).await?;
     }
-    tx.effects.hints.push(Hint::Ended(id));
+    tx.effects.ended.push(id);
     Ok(Ended::Now)
 }
 

@@ -3,7 +3,7 @@
 use levqor_core::id::JobId;
 
 use crate::tx::Tx;
-use crate::{Error, Hint, Result, decode};
+use crate::{Error, Result, decode};
 
 const INSERT: &str = "insert into live_jobs (id, workflow, version, state, sort_at_ms, claim, deaths) \
     values ($1, $2, $3, 'queued', $4, $5, 0)";
@@ -36,13 +36,14 @@ pub(crate) async fn retry_job(tx: &mut Tx<'_>, id: JobId, now_ms: i64) -> Result
         ],
     )
     .await?;
+    // A step whose start alone is on record may have happened: who asks for the retry has decided to run it again.
     tx.execute(
-        "update steps set status = 'retried' where job_id = $1 and status = 'failed'",
+        "update steps set status = 'retried' where job_id = $1 and status in ('failed', 'started')",
         &[(&key).into()],
     )
     .await?;
     tx.effects.runnable = true;
     // Whoever waits for the job's end looks again: it is not over.
-    tx.effects.hints.push(Hint::Ended(id));
+    tx.effects.ended.push(id);
     Ok(())
 }

@@ -42,7 +42,7 @@ struct Handed {
 impl Drop for Handed {
     fn drop(&mut self) {
         if !self.jobs.is_empty() {
-            // The task ends only when the store closes; then the jobs are rescued like those of a node that died.
+            // The task ends only when the store closes, which hands back all that is still ours.
             self.back.send(self.jobs.iter().map(|job| (job.id, job.claim)).collect()).ok();
         }
     }

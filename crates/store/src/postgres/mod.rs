@@ -28,9 +28,10 @@ use levqor_core::job::{ClaimedJob, Fenced, Intake, NewJob, Record, Then};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, Result, figures, migrate, settings};
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, figures, migrate, settings};
 use claims::Claims;
 use collector::Collector;
 use connect::Connector;
@@ -165,18 +166,13 @@ impl Postgres {
         }
     }
 
-    pub(crate) async fn claim_callbacks(
-        &self,
-        limit: usize,
-        busy_hosts: &[String],
-        now_ms: i64,
-    ) -> Result<Vec<ClaimedCallback>> {
+    pub(crate) async fn claim_callbacks(&self, walk: Walk, room: &HostRoom) -> Result<Vec<ClaimedCallback>> {
         if self.closing.is_cancelled() {
             return Err(collector::closed());
         }
         let mut lane = self.callbacks.lock().await;
         let session = lane.session().await?;
-        let claiming = hot::callback::claim(session, limit, busy_hosts, now_ms);
+        let claiming = hot::callback::claim(session, &walk, room);
         match tokio::time::timeout(BATCH_LIMIT, claiming).await {
             Ok(claimed) => claimed,
             Err(_) => {

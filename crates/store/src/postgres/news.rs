@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use levqor_core::id::JobId;
 use tokio::sync::Notify;
 
-use crate::Hint;
 use crate::wake::{Effects, Wake};
 
 /// Ended jobs in one message: a payload must stay below 8,000 bytes. What is beyond waits for the next message.
@@ -73,13 +72,9 @@ impl News {
         let mut abroad = self.abroad();
         abroad.runnable |= elsewhere;
         abroad.callbacks |= effects.callbacks;
-        for hint in &effects.hints {
-            match hint {
-                Hint::WorkflowsChanged => abroad.workflows = true,
-                Hint::Ended(id) if abroad.ended.len() < IDS_KEPT => abroad.ended.push_back(*id),
-                Hint::Ended(_) => {}
-            }
-        }
+        abroad.workflows |= effects.workflows;
+        let room = IDS_KEPT.saturating_sub(abroad.ended.len());
+        abroad.ended.extend(effects.ended.iter().take(room));
         drop(abroad);
         self.to_send.notify_one();
     }
@@ -132,9 +127,9 @@ impl News {
             match word {
                 "runnable" => self.runnable.notify_one(),
                 "callbacks" => effects.callbacks = true,
-                "workflows" => effects.hints.push(Hint::WorkflowsChanged),
+                "workflows" => effects.workflows = true,
                 // `hello`, and words of a later version.
-                _ => effects.hints.extend(word.parse().ok().map(Hint::Ended)),
+                _ => effects.ended.extend(word.parse::<JobId>().ok()),
             }
         }
         self.wake.deliver(&effects);
@@ -143,7 +138,7 @@ impl News {
     /// Hints may have been missed: everybody looks.
     pub fn wake_all(&self) {
         self.runnable.notify_one();
-        self.wake.deliver(&Effects { runnable: true, callbacks: true, hints: vec![Hint::WorkflowsChanged] });
+        self.wake.deliver(&Effects { callbacks: true, workflows: true, ..Effects::default() });
     }
 }
 
@@ -152,6 +147,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::Hint;
 
     fn node(name: &str) -> News {
         let news = News::new(name, Arc::new(Wake::new()));
@@ -165,24 +161,20 @@ mod tests {
         let mut hints = there.wake.subscribe();
         let id = JobId::new(1, [7; 10]);
 
-        here.tell(&Effects {
-            runnable: true,
-            callbacks: true,
-            hints: vec![Hint::Ended(id), Hint::WorkflowsChanged],
-        });
+        here.tell(&Effects { runnable: true, callbacks: true, workflows: true, ended: vec![id] });
         there.heard(&here.message().unwrap());
 
         assert_eq!(hints.try_recv().unwrap(), Hint::WorkflowsChanged);
-        assert_eq!(hints.try_recv().unwrap(), Hint::Ended(id));
+        assert_eq!(hints.try_recv().unwrap(), Hint::Ended([id].into()));
         assert_eq!(here.message(), None, "said once");
     }
 
     #[test]
     fn a_flood_of_ended_jobs_is_told_in_short_messages_and_then_dropped() {
         let here = node(&"n".repeat(32));
-        let ids = (0..10_000).map(|n| Hint::Ended(JobId::new(n, [0; 10]))).collect();
+        let ended = (0..10_000).map(|n| JobId::new(n, [0; 10])).collect();
 
-        here.tell(&Effects { hints: ids, ..Effects::default() });
+        here.tell(&Effects { ended, ..Effects::default() });
 
         let messages: Vec<String> = std::iter::from_fn(|| here.message()).collect();
         assert_eq!(messages.len(), IDS_KEPT / IDS_IN_MESSAGE);

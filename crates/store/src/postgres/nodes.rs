@@ -33,9 +33,10 @@ delete from nodes
 where beat_at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - $1
     and not exists (select 1 from live_jobs where state = 'running' and node = nodes.id)";
 
-const LEAVE: &str = "
-delete from nodes
-where id = $1 and not exists (select 1 from live_jobs where state = 'running' and node = nodes.id)";
+const HAND_BACK: &str =
+    "update live_jobs set state = 'queued', node = null where state = 'running' and node = $1";
+
+const LEAVE: &str = "delete from nodes where id = $1";
 
 /// Says that this node lives; returns how many others do.
 pub(super) async fn beat(tx: &mut Tx<'_>, node: &str) -> Result<i64> {
@@ -57,8 +58,9 @@ pub(super) async fn rescue(tx: &mut Tx<'_>, node: &str, limit: i64) -> Result<us
     Ok(usize::try_from(rescued).unwrap_or(usize::MAX))
 }
 
-/// Takes this node's row away, unless jobs of its are still running: those wait for the lease, as after a crash.
+/// Takes this node's row away and hands back what is still its: it can record nothing any more. No death counts.
 pub(super) async fn leave(tx: &mut Tx<'_>, node: &str) -> Result<()> {
+    tx.execute(HAND_BACK, &[node.into()]).await?;
     tx.execute(LEAVE, &[node.into()]).await?;
     Ok(())
 }

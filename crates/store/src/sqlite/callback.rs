@@ -1,17 +1,16 @@
 //! Commit 5: takes due callbacks and records their tries.
 
-use std::collections::HashSet;
-
 use levqor_core::job::{Fenced, NewCallback};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::callback::{LOST, NEXT_HOST, TRY};
-use crate::{CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, Result, decode};
+use crate::callback::{LOST, TRY, Walk};
+use crate::{
+    CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, HostRoom, Result, decode,
+};
 
 pub(super) struct Wanted {
-    pub limit: usize,
-    pub busy_hosts: HashSet<String>,
-    pub now_ms: i64,
+    pub walk: Walk,
+    pub room: HostRoom,
 }
 
 pub(super) struct Outcome {
@@ -22,7 +21,11 @@ pub(super) struct Outcome {
     pub end: CallbackEnd,
 }
 
-const DUE: &str = "select due_at_ms, id from callbacks where host = ?1 and due_at_ms is not null and due_at_ms <= ?2 \
+/// The next receiver, by name, that has an undelivered callback, and when its first is due.
+pub(super) const NEXT_HOST: &str = "select host, due_at_ms from callbacks where due_at_ms is not null and host > ?1 and host <= ?2 \
+    order by host, due_at_ms limit 1";
+
+pub(super) const DUE: &str = "select due_at_ms, id from callbacks where host = ?1 and due_at_ms is not null and due_at_ms <= ?2 \
     order by due_at_ms, id limit ?3";
 
 const TAKE: &str = "update callbacks set due_at_ms = ?2, attempt = attempt + 1, round = round + 1 where id = ?1 \
@@ -32,10 +35,8 @@ const SETTLE: &str = "update callbacks set state = ?4, due_at_ms = ?5 \
     where id = ?1 and attempt = ?2 and round = ?3 and state = 'due'";
 
 pub(super) fn claim(conn: &Connection, wanted: &Wanted) -> Result<Vec<ClaimedCallback>> {
-    let mut due = due(conn, wanted)?;
-    due.sort_unstable();
-    due.truncate(wanted.limit);
-    let lease_until_ms = wanted.now_ms + CALLBACK_LEASE_MS;
+    let due = due(conn, wanted)?;
+    let lease_until_ms = wanted.walk.now_ms + CALLBACK_LEASE_MS;
     let mut take = conn.prepare_cached(TAKE)?;
     let mut claimed = Vec::with_capacity(due.len());
     for (due_at_ms, id) in due {
@@ -59,18 +60,21 @@ pub(super) fn claim(conn: &Connection, wanted: &Wanted) -> Result<Vec<ClaimedCal
     Ok(claimed)
 }
 
-/// The oldest due of each receiver that is not busy. From receiver to receiver by the index: what waits behind a dead one
-/// is not looked at.
+/// From receiver to receiver by the index: what waits behind one without room is not looked at.
 fn due(conn: &Connection, wanted: &Wanted) -> Result<Vec<(i64, String)>> {
+    let Walk { until, limit, now_ms, .. } = &wanted.walk;
     let mut next_host = conn.prepare_cached(NEXT_HOST)?;
     let mut of_host = conn.prepare_cached(DUE)?;
     let mut due = Vec::new();
-    let mut last = String::new();
-    while let Some(host) = next_host.query_row([&last], |row| row.get::<_, String>(0)).optional()? {
-        if !wanted.busy_hosts.contains(&host) {
-            let rows = of_host.query_map((&host, wanted.now_ms, wanted.limit as i64), |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
+    let mut last = wanted.walk.after.clone();
+    while due.len() < *limit {
+        let next =
+            next_host.query_row((&last, until), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)));
+        let Some((host, first_due_ms)) = next.optional()? else { break };
+        let most = wanted.room.of(&host).min(limit - due.len());
+        if first_due_ms <= *now_ms && most > 0 {
+            let rows =
+                of_host.query_map((&host, now_ms, most as i64), |row| Ok((row.get(0)?, row.get(1)?)))?;
             for row in rows {
                 due.push(row?);
             }

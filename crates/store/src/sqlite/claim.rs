@@ -45,7 +45,7 @@ impl Drop for Claimed {
         for job in self.jobs.drain(..) {
             let record =
                 Record { id: job.id, claim: job.claim, pin: None, steps: Vec::new(), then: Then::HandBack };
-            // After a close the next start rescues them.
+            // After a close there is nothing to do: it has handed back all that was still ours.
             self.outbox.send(Op::Record(Ask::new(record, oneshot::channel().0))).ok();
         }
     }

@@ -4,7 +4,7 @@ use levqor_core::job::{Fenced, Finish, Record, StepRow, Then};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::op::Turn;
-use crate::{Hint, Result, callback, decode, figures};
+use crate::{Result, callback, decode, figures};
 
 const STAY: &str = "update live_jobs set version = coalesce(?3, version) \
     where id = ?1 and claim = ?2 and state = 'running'";
@@ -97,6 +97,6 @@ fn end(conn: &Connection, turn: &mut Turn, id: &str, record: &Record, finish: &F
         // What the process did between its last record and its death is on no record.
         turn.count(finish.finished_at_ms, figures::UNRECORDED);
     }
-    turn.effects.hints.push(Hint::Ended(record.id));
+    turn.effects.ended.push(record.id);
     Ok(true)
 }

@@ -10,10 +10,10 @@ use levqor_core::id::JobId;
 use levqor_core::job::{Intake, NewJob, Priority, Tags};
 use levqor_testkit::TempDir;
 
-use super::Sqlite;
+use super::{Sqlite, callback};
 use crate::tx::lock;
 use crate::wake::Wake;
-use crate::{Error, Hint, settings};
+use crate::{Error, settings};
 
 struct TestClock(AtomicI64);
 
@@ -201,7 +201,7 @@ async fn a_verb_that_fails_or_panics_takes_only_its_own_writes_back() {
     let panics = store.write(|tx| {
         Box::pin(async move {
             settings::or_insert(tx, "panicked", "x").await?;
-            tx.effects.hints.push(Hint::WorkflowsChanged);
+            tx.effects.workflows = true;
             if tx.is_sqlite() {
                 panic!("on purpose");
             }
@@ -259,7 +259,8 @@ async fn every_hot_search_uses_an_index() {
             "select id from live_jobs where state = 'queued' order by sort_at_ms, id limit 5",
             "live_jobs_queued",
         ),
-        (crate::callback::NEXT_HOST, "callbacks_due"),
+        (callback::NEXT_HOST, "callbacks_due"),
+        (callback::DUE, "callbacks_due"),
         ("select min(due_at_ms) from live_jobs where due_at_ms is not null", "live_jobs_due"),
         ("select id, claim from live_jobs where state = 'running' and node = 'n'", "live_jobs_running"),
         (
@@ -277,9 +278,8 @@ async fn every_hot_search_uses_an_index() {
             .read(move |tx| {
                 Box::pin(async move {
                     let conn = lock(tx.sqlite());
-                    let mut statement =
-                        conn.prepare(&format!("explain query plan {}", text.replace("$1", "''")))?;
-                    let rows = statement.query_map([], |row| row.get::<_, String>(3))?;
+                    let mut statement = conn.prepare(&format!("explain query plan {text}"))?;
+                    let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
                     Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.join("; "))
                 })
             })

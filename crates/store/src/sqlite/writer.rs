@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::Connection;
 
+use super::alone;
 use super::checkpoint::Checkpoints;
 use super::claim::{self, ClaimAsk, Claimed};
 use super::file::DataFile;
@@ -227,6 +228,9 @@ impl Writer {
         self.parked.clear();
         self.checkpoints.stop();
         if let Closing::Tidy(reply) = closing {
+            if let Err(error) = alone::hand_back(&lock(&self.conn), &self.node) {
+                tracing::warn!(%error, "jobs could not be handed back; the next start rescues them");
+            }
             if let Err(error) = lock(&self.conn).query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
             {
                 tracing::warn!(%error, "the last checkpoint failed; the next start makes up for it");

@@ -1,7 +1,9 @@
 //! Commit 5.
 
-use levqor_core::job::Fenced;
-use levqor_store::{CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, Error};
+use levqor_core::job::{Fenced, Finish, NewCallback, NewJob, Then};
+use levqor_store::{
+    CALLBACK_LEASE_MS, CallbackEnd, CallbackState, CallbackTry, ClaimedCallback, Error, HostRoom,
+};
 
 use crate::world::*;
 
@@ -10,9 +12,13 @@ fn tried(attempt: i64, status: i64) -> CallbackTry {
     CallbackTry { attempt, at_ms: NOON, duration_ms: 12, status: Some(status), error }
 }
 
+fn hosts(claimed: &[ClaimedCallback]) -> Vec<&str> {
+    claimed.iter().map(|it| it.callback.host.split('.').next().unwrap()).collect()
+}
+
 impl World {
     async fn due(&self, now_ms: i64) -> Vec<ClaimedCallback> {
-        self.store.claim_callbacks(10, &[], now_ms).await.unwrap()
+        self.store.claim_callbacks(10, &any_room(), now_ms).await.unwrap()
     }
 }
 
@@ -74,29 +80,59 @@ each_engine! {
         assert_eq!(callbacks[0].tries, [words]);
     }
 
-    async fn a_busy_receiver_is_passed_over_whatever_waits_for_it(world: World) {
-        for n in 0..30 {
-            world.finished_with_callback("dead.example", NOON + n).await;
+    async fn a_receiver_gets_no_more_than_it_has_room_for(world: World) {
+        for (host, callbacks) in [("dead", 30), ("full", 30), ("new", 30), ("well", 10)] {
+            for n in 0..callbacks {
+                world.finished_with_callback(&format!("{host}.example"), NOON + n).await;
+            }
         }
-        let late = world.finished_with_callback("alive.example", NOON + 100).await;
+        let known = [("dead", 1), ("full", 0), ("well", 8)];
+        let known = known.into_iter().map(|(host, room)| (format!("{host}.example:443"), room)).collect();
+        let room = HostRoom { known, unknown: 3 };
 
-        let busy = ["dead.example:443".to_owned()];
-        let claimed = world.store.claim_callbacks(5, &busy, NOON + 200).await.unwrap();
+        let claimed = world.store.claim_callbacks(100, &room, NOON + 200).await.unwrap();
 
-        assert_eq!(claimed.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), [late]);
+        assert_eq!(hosts(&claimed), [vec!["dead"], vec!["new"; 3], vec!["well"; 8]].concat());
     }
 
-    async fn the_oldest_due_go_first_across_receivers(world: World) {
+    async fn of_a_receiver_the_oldest_due_go_first(world: World) {
         let mut jobs = Vec::new();
-        for (n, host) in ["b.example", "a.example", "c.example", "a.example"].into_iter().enumerate() {
-            jobs.push(world.finished_with_callback(host, NOON + n as i64).await);
+        for n in [3, 0, 2, 1] {
+            jobs.push((n, world.finished_with_callback("a.example", NOON + n).await));
+        }
+        jobs.sort();
+
+        let mut claimed = Vec::new();
+        for _ in 0..4 {
+            claimed.extend(world.store.claim_callbacks(1, &any_room(), NOON + 10).await.unwrap());
         }
 
-        let first: Vec<_> = world.store.claim_callbacks(3, &[], NOON + 10).await.unwrap();
-        let rest = world.due(NOON + 10).await;
+        assert_eq!(claimed.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), jobs.iter().map(|it| it.1).collect::<Vec<_>>());
+    }
 
-        assert_eq!(first.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), jobs[..3]);
-        assert_eq!(rest.iter().map(|it| it.callback.job_id).collect::<Vec<_>>(), jobs[3..]);
+    async fn receivers_take_turns_when_more_is_due_than_is_asked_for(world: World) {
+        for host in ["a", "b", "c", "d", "e"] {
+            for _ in 0..3 {
+                world.finished_with_callback(&format!("{host}.example"), NOON).await;
+            }
+        }
+        let room = HostRoom { unknown: 1, ..HostRoom::default() };
+
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            let claimed = world.store.claim_callbacks(3, &room, NOON).await.unwrap();
+            turns.push(hosts(&claimed).concat());
+        }
+
+        assert_eq!(turns, ["abc", "dea", "bcd", "eab"]);
+    }
+
+    async fn what_is_not_due_yet_is_passed_over(world: World) {
+        world.finished_with_callback("a.example", NOON + SECOND).await;
+        world.finished_with_callback("b.example", NOON).await;
+
+        assert_eq!(hosts(&world.due(NOON).await), ["b"]);
+        assert_eq!(hosts(&world.due(NOON + SECOND).await), ["a"]);
     }
 
     async fn a_redelivery_starts_the_schedule_over_and_counts_on(world: World) {
@@ -113,6 +149,34 @@ each_engine! {
         let again = world.due(NOON + HOUR).await.remove(0);
         assert_eq!((again.attempt, again.round), (2, 1));
         assert_eq!(again.callback, first.callback);
+    }
+
+    async fn a_redelivery_is_of_the_newest_callback_also_beyond_the_ninth_claim(world: World) {
+        let url = Some("https://a.example/hook".to_owned());
+        let id = world.put(NewJob { callback_url: url, ..job(NOON) }).await;
+        for claim in 1..=11 {
+            let claimed = world.claim_one(NOON).await;
+            let Then::Finish(finish) = failed(NOON) else { unreachable!() };
+            let callback = NewCallback {
+                id: format!("msg_{id}_{claim}"),
+                job_id: id,
+                url: "https://a.example/hook".to_owned(),
+                host: "a.example:443".to_owned(),
+                body: "{}".to_owned(),
+            };
+            let then = Then::Finish(Finish { callback: Some(callback), ..finish });
+            assert_eq!((claimed.claim, world.record(&claimed, Vec::new(), then).await), (claim, Fenced::Done));
+            if claim < 11 {
+                world.store.retry_job(id, NOON).await.unwrap();
+            }
+        }
+
+        let callback = world.store.redeliver(id, NOON).await.unwrap();
+
+        assert_eq!(callback, format!("msg_{id}_11"));
+        let row = world.store.find_job(id).await.unwrap().unwrap();
+        let shown: Vec<_> = row.callbacks.into_iter().map(|it| it.id).collect();
+        assert_eq!(shown, (1..=11).map(|claim| format!("msg_{id}_{claim}")).collect::<Vec<_>>());
     }
 
     async fn a_redelivery_asked_for_during_a_try_is_made_all_the_same(world: World) {
@@ -141,7 +205,8 @@ each_engine! {
             world.finished_with_callback(["a.example", "b.example"][n % 2], NOON).await;
         }
 
-        let claims = (0..4).map(|_| world.store.claim_callbacks(20, &[], NOON));
+        let room = any_room();
+        let claims = (0..4).map(|_| world.store.claim_callbacks(20, &room, NOON));
         let claimed: Vec<_> = futures_util::future::join_all(claims).await.into_iter().flat_map(Result::unwrap).collect();
 
         let ids: std::collections::BTreeSet<_> = claimed.iter().map(|it| it.callback.id.clone()).collect();

@@ -142,6 +142,28 @@ each_engine! {
         assert_eq!(world.store.figures(NOON - HOUR, NOON).await.unwrap().unrecorded_7d, 1);
     }
 
+    async fn what_still_runs_at_an_orderly_close_goes_back_without_a_death(world: World) {
+        world.put(job(NOON)).await;
+        world.put(job(NOON + 1)).await;
+        let taken = world.claim_one(NOON).await;
+        let clock = at(NOON);
+        let mut untaken = Box::pin(world.store.claim(1, &clock));
+        assert!(futures_util::poll!(&mut untaken).is_pending());
+        levqor_testkit::wait_until(LIMIT, async || {
+            world.number("select count(*) from live_jobs where state = 'running'").await == 2
+        })
+        .await;
+
+        world.store.close().await;
+        drop(untaken);
+        let world = world.reopened().await;
+
+        assert_eq!(world.store.rescue(10).await.unwrap(), 0);
+        let again = world.claim(2, NOON).await;
+        assert_eq!(again.iter().map(|job| job.deaths).collect::<Vec<_>>(), [0, 0]);
+        assert_eq!((again[0].id, again[0].claim), (taken.id, 2));
+    }
+
     async fn rescue_leaves_the_jobs_of_the_living_alone(world: World) {
         world.put(job(NOON)).await;
         let mine = world.claim_one(NOON).await;

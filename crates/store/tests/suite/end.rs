@@ -37,7 +37,7 @@ each_engine! {
         assert_eq!(world.store.end_job(running.id, cancel(), NOON + 1).await.unwrap(), Ended::Now);
 
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
-        assert_eq!(hint, Hint::Ended(running.id));
+        assert_eq!(hint, Hint::Ended([running.id].into()));
         assert_eq!(world.end(&running, NOON).await, Fenced::Stale);
         assert_eq!(world.state(running.id).await, State::Cancelled);
         assert_eq!(world.store.list_mine().await.unwrap(), []);
@@ -52,7 +52,7 @@ each_engine! {
         let row = world.store.find_job(id).await.unwrap().unwrap();
         assert_eq!(row.callbacks.len(), 1);
         assert_eq!((row.callbacks[0].state, row.callbacks[0].due_at_ms), (CallbackState::Due, Some(NOON + 5)));
-        let due = world.store.claim_callbacks(10, &[], NOON + 5).await.unwrap();
+        let due = world.store.claim_callbacks(10, &any_room(), NOON + 5).await.unwrap();
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].callback.id, format!("msg_{id}_1"));
         assert_eq!(due[0].callback.host, "a.example:8443");

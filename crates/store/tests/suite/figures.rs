@@ -1,5 +1,8 @@
 //! Figures that nobody counts history for.
 
+use levqor_core::job::{NewJob, Then};
+use levqor_store::LiveCounts;
+
 use crate::world::*;
 
 const MINUTE: i64 = 60_000;
@@ -18,6 +21,28 @@ each_engine! {
         assert_eq!((figures.finished_7d, figures.unrecorded_7d), (2, 0));
         let later = world.store.figures(NOON + 12 * HOUR, NOON + 8 * DAY).await.unwrap();
         assert_eq!((later.jobs_today, later.finished_7d), (0, 0));
+    }
+
+    async fn live_work_is_counted_by_state(world: World) {
+        for _ in 0..15 {
+            world.put(job(NOON)).await;
+        }
+        for n in 0..3 {
+            world.put(NewJob { run_at_ms: Some(NOON + HOUR), ..job(NOON) }).await;
+            if n < 2 {
+                world.put(undefined("nobody-knows", NOON)).await;
+            }
+        }
+        let claimed = world.claim(10, NOON).await;
+        for job in &claimed[..4] {
+            world.record(job, Vec::new(), Then::Rest { until_ms: NOON + HOUR }).await;
+        }
+        world.end(&claimed[4], NOON).await;
+
+        let counts = world.store.live_counts().await.unwrap();
+
+        let expected = LiveCounts { queued: 5, undefined: 2, scheduled: 3, running: 5, waiting: 4, callbacks_due: 0 };
+        assert_eq!(counts, expected);
     }
 
     async fn minutes_are_up_or_not(world: World) {

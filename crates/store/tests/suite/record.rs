@@ -22,7 +22,7 @@ each_engine! {
         assert_eq!((row.steps, row.claim, row.error), (steps, 1, None));
         assert_eq!(world.store.list_mine().await.unwrap(), []);
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
-        assert_eq!(hint, Hint::Ended(claimed.id));
+        assert_eq!(hint, Hint::Ended([claimed.id].into()));
     }
 
     async fn a_failure_keeps_its_error(world: World) {

@@ -1,6 +1,6 @@
 //! Jobs started again by a person.
 
-use levqor_core::job::{Fenced, JobError, StepStatus};
+use levqor_core::job::{Fenced, JobError, StepStatus, Then};
 use levqor_core::state::State;
 use levqor_store::{End, Error};
 
@@ -36,6 +36,21 @@ each_engine! {
         assert!(again.claim > running.claim + 1, "the cancel took a number too: {}", again.claim);
         assert_eq!(world.end(&running, NOON).await, Fenced::Stale);
         assert_eq!(world.end(&again, NOON).await, Fenced::Done);
+    }
+
+    async fn a_step_of_which_only_the_start_is_on_record_reads_retried(world: World) {
+        world.put(job(NOON)).await;
+        let first = world.claim_one(NOON).await;
+        let steps = vec![step("a", 1, StepStatus::Succeeded, NOON), step("b", 1, StepStatus::Started, NOON)];
+        assert_eq!(world.record(&first, steps, Then::Stay).await, Fenced::Done);
+        let reason = JobError::new("cancelled", "cancelled");
+        world.store.end_job(first.id, End::Cancelled { reason }, NOON).await.unwrap();
+
+        world.store.retry_job(first.id, NOON).await.unwrap();
+
+        let again = world.claim_one(NOON).await;
+        let statuses: Vec<_> = again.steps.iter().map(|step| step.status).collect();
+        assert_eq!(statuses, [StepStatus::Succeeded, StepStatus::Retried]);
     }
 
     async fn what_did_not_fail_cannot_be_retried(world: World) {

@@ -12,7 +12,7 @@ use levqor_core::job::{
     StepRow, StepStatus, Then,
 };
 use levqor_core::state::State;
-use levqor_store::{Location, Store};
+use levqor_store::{HostRoom, Location, Store};
 use levqor_testkit::TempDir;
 
 /// Runs each test on both engines, under its own name: `<test>::sqlite` and `<test>::postgres`.
@@ -243,6 +243,11 @@ pub fn step(name: &str, attempt: i64, status: StepStatus, now_ms: i64) -> StepRo
         output: Some(r#"{"ok":true}"#.to_owned()),
         error: None,
     }
+}
+
+/// Any number of callbacks to any receiver.
+pub fn any_room() -> HostRoom {
+    HostRoom { unknown: usize::MAX, ..HostRoom::default() }
 }
 
 pub fn ids(jobs: &[ClaimedJob]) -> Vec<JobId> {

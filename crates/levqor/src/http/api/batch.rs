@@ -19,6 +19,7 @@ use crate::http::App;
 use crate::http::body;
 use crate::http::context::Context;
 use crate::http::error::{ApiError, Result};
+use crate::http::headers::IDEMPOTENCY_KEY;
 use crate::http::schema::LineView;
 
 const MAX_LINES: usize = 5_000;
@@ -48,7 +49,11 @@ pub async fn submit_batch(
     let caller = app.require_write(&context, &parts.headers)?;
     body::refuse_announced(&parts.headers, app.config.batch_max_bytes)?;
     if !matches!(body::content_type(&parts.headers).as_str(), "application/x-ndjson" | "application/ndjson") {
-        return Err(ApiError::wrong_content_type("application/x-ndjson"));
+        return Err(ApiError::content_type("application/x-ndjson"));
+    }
+    if parts.headers.contains_key(IDEMPOTENCY_KEY) {
+        let message = "a batch takes no Idempotency-Key; each line may bring its own `idempotency_key`";
+        return Err(ApiError::invalid("invalid_idempotency_key", message));
     }
     Query::parse(&parts.uri, &[], &[])?;
     let body = body::read(&parts.headers, body, app.config.batch_max_bytes).await?;
@@ -99,10 +104,12 @@ pub async fn submit_batch(
 
 /// Each line that is not blank with its number.
 fn parse(body: &Bytes, now_ms: i64, policy: &OutboundPolicy) -> Result<Vec<(usize, Parsed)>> {
-    let text = text_from_body(body).map_err(ApiError::unreadable)?;
+    let text =
+        text_from_body(body).map_err(|problem| ApiError::invalid("invalid_batch", problem.to_string()))?;
     let lines: Vec<_> = text
         .split('\n')
-        .map(str::trim_ascii)
+        // The start stays as it was sent, so that columns are those of the sender.
+        .map(str::trim_ascii_end)
         .enumerate()
         .filter(|(_, line)| !line.is_empty())
         .take(MAX_LINES + 1)
@@ -128,6 +135,6 @@ fn parse_line(line: &str, now_ms: i64, policy: &OutboundPolicy) -> Parsed {
         return Err(Invalid::body("dry_run: true is not allowed in a batch; send single requests").into());
     }
     let key = request.idempotency_key.take();
-    let idempotency = key.map(|key| Idempotency { key, body_hash: body_hash(line.as_bytes()) });
+    let idempotency = key.map(|key| Idempotency { key, body_hash: body_hash(line.trim_ascii().as_bytes()) });
     Ok((request, idempotency))
 }

@@ -41,7 +41,7 @@ pub async fn complete_job(
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     // A body of another type is no result: the first version did not look at it.
     let result = if body.is_empty() || !body::is_json(&parts.headers) { None } else { read_result(&body)? };
-    let job_id = id.0.parse().map_err(|_| ApiError::not_found())?;
+    let job_id = id.text.parse().map_err(|_| ApiError::not_found())?;
     let completed =
         app.engine.complete_job(job_id, result.unwrap_or_else(|| DEFAULT_RESULT.to_owned())).await;
     match completed {

@@ -55,7 +55,7 @@ pub async fn get_metrics(
     headers: HeaderMap,
 ) -> Result<Response> {
     app.require_key_or_bearer(&context, &headers)?;
-    let live = app.engine.store().live_counts().await?;
+    let live = app.engine.live_counts().await?;
     let counters = app.engine.counters();
     let mut figures = vec![
         Figure::gauge("jobs_queued", "Jobs that wait for a slot", live.queued),

@@ -53,7 +53,7 @@ pub async fn submit_job(State(app): State<Arc<App>>, context: Context, request: 
     let caller = app.require_write(&context, &parts.headers)?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {
-        return Err(ApiError::wrong_content_type("application/json"));
+        return Err(ApiError::legacy_content_type("application/json"));
     }
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     let text = text_from_body(&body).map_err(ApiError::unreadable)?;

@@ -147,11 +147,12 @@ pub async fn retry_job(
     Ok(changed(job_id, JobState::Queued))
 }
 
-/// Send a job's newest callback again, now and with a fresh schedule.
+/// Send a job's newest callback again, now and with a fresh schedule. While a retried job runs, that is the one of its
+/// earlier end.
 #[utoipa::path(post, path = "/api/v1/jobs/{job_id}/callbacks/redeliver", tag = "jobs", security(("ApiKey" = [])),
     params(("job_id" = String, Path, description = "32 lower-case hex digits")),
     responses((status = 202, description = "It is due", body = Redelivery), (status = 404, description = "No such job", body = NamedError),
-        (status = 409, description = "It has no callback, or has not ended", body = NamedError)))]
+        (status = 409, description = "It has no callback: no `callback_url`, or it has never ended", body = NamedError)))]
 pub async fn redeliver_callback(
     State(app): State<Arc<App>>,
     context: Context,

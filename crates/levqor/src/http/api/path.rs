@@ -1,4 +1,4 @@
-//! The one variable part of our paths, as text: ids and names are judged by handlers, which know what to answer.
+//! The one variable part of our paths, as text: handlers know what to answer when it is no id or name.
 
 use std::convert::Infallible;
 
@@ -7,13 +7,29 @@ use http::request::Parts;
 
 use crate::http::error::{ApiError, Result};
 use levqor_core::id::JobId;
+use levqor_core::workflow;
 
-pub struct PathText(pub String);
+pub struct PathText {
+    /// As it is to be shown: what is not UTF-8 once decoded stands here as it was written.
+    pub text: String,
+    is_utf8: bool,
+}
 
 impl PathText {
     /// A job's id; 404 for a text that cannot be one.
     pub fn job_id(&self) -> Result<JobId> {
-        self.0.parse().map_err(|_| ApiError::missing("job"))
+        self.text.parse().map_err(|_| ApiError::missing("job"))
+    }
+
+    /// What may be a person's id. Those of the first version may be any text, but no key of ours holds NUL, and PostgreSQL
+    /// could not even compare with it.
+    pub fn user_id(&self) -> Option<&str> {
+        Some(self.text.as_str()).filter(|id| self.is_utf8 && !id.contains('\0'))
+    }
+
+    /// A name that a workflow may have.
+    pub fn workflow_name(&self) -> Option<&str> {
+        Some(self.text.as_str()).filter(|name| self.is_utf8 && workflow::is_name(name))
     }
 }
 
@@ -23,8 +39,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
         let params = RawPathParams::from_request_parts(parts, state).await;
         let decoded = params.ok().and_then(|params| params.iter().next().map(|(_, value)| value.to_owned()));
-        // What is not UTF-8 once decoded names nothing; it is shown as it was written.
+        let is_utf8 = decoded.is_some();
         let as_asked = || parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(PathText(decoded.unwrap_or_else(as_asked)))
+        Ok(PathText { text: decoded.unwrap_or_else(as_asked), is_utf8 })
     }
 }

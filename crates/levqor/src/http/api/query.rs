@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::Uri;
-use levqor_core::duration::{parse_duration_ms, parse_time_ms};
+use levqor_core::duration::{parse_duration_ms, parse_seconds_ms, parse_time_ms};
 
 use crate::http::error::{ApiError, Result};
 
@@ -71,12 +71,18 @@ impl Query {
         self.word(name, parse, "a time such as 2026-01-31T09:00:00Z, or seconds since 1970")
     }
 
+    /// A duration, or a number of seconds as in bodies.
     pub fn duration(&self, name: &str, most: Duration) -> Result<Option<Duration>> {
         let parse = |text: &str| {
-            let ms = parse_duration_ms(text).ok().and_then(|ms| u64::try_from(ms).ok())?;
+            let ms = parse_duration_ms(text).or_else(|_| parse_seconds_ms(text)).ok()?;
+            let ms = u64::try_from(ms).ok()?;
             Some(Duration::from_millis(ms)).filter(|duration| *duration <= most)
         };
-        self.word(name, parse, &format!("a duration such as 500ms or 30s, at most {}s", most.as_secs()))
+        self.word(
+            name,
+            parse,
+            &format!("a duration such as 500ms or 30s, or seconds, at most {}s", most.as_secs()),
+        )
     }
 }
 

@@ -50,14 +50,14 @@ impl From<&StatusRow> for StatusView {
 /// knows the id may ask.
 #[utoipa::path(get, path = "/api/v1/status/{job_id}", tag = "jobs",
     params(("job_id" = String, Path, description = "32 lower-case hex digits"),
-        ("wait" = Option<String>, Query, description = "Such as `30s`, at most `60s`")),
+        ("wait" = Option<String>, Query, description = "Such as `30s`, or a number of seconds; at most 60 seconds")),
     responses((status = 200, body = StatusView), (status = 404, description = "No such job", body = UnknownJob)))]
 pub async fn get_status(State(app): State<Arc<App>>, id: PathText, uri: Uri) -> Result<Response> {
     // The first version took any parameter here and looked at none.
     let wait = Query::parse_any(&uri).duration("wait", MAX_WAIT)?;
-    let Ok(job_id) = id.0.parse() else { return Err(ApiError::unknown_job(&id.0)) };
+    let Ok(job_id) = id.text.parse() else { return Err(ApiError::unknown_job(&id.text)) };
     match app.engine.status(job_id, wait).await? {
         Some(row) => Ok(json(StatusCode::OK, &StatusView::from(&row))),
-        None => Err(ApiError::unknown_job(&id.0)),
+        None => Err(ApiError::unknown_job(&id.text)),
     }
 }

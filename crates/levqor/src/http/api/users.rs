@@ -114,9 +114,10 @@ pub async fn find_user(
     if email.is_empty() {
         return Err(ApiError::legacy("email query param required", None));
     }
-    let found = match is_storable(&email) {
-        true => app.engine.store().find_user_by_email(&email).await?,
-        false => None,
+    // PostgreSQL cannot even compare with NUL.
+    let found = match email.contains('\0') {
+        true => None,
+        false => app.engine.store().find_user_by_email(&email).await?,
     };
     match found {
         Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
@@ -137,7 +138,7 @@ pub async fn get_user(
     app.require_user_read(&context, &headers)?;
     match app.find_user(&id).await? {
         Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
-        None => Err(ApiError::unknown_user(&id.0)),
+        None => Err(ApiError::unknown_user(&id.text)),
     }
 }
 
@@ -153,12 +154,10 @@ pub async fn patch_user(
 ) -> Result<Response> {
     let body = app.read_user_body(&context, request).await?;
     let patch = parse_patch(&body)?;
-    if !is_storable(&id.0) {
-        return Err(ApiError::unknown_user(&id.0));
-    }
-    match app.engine.store().patch_user(&id.0, patch, app.clock.now_ms()).await {
+    let user_id = id.user_id().ok_or_else(|| ApiError::unknown_user(&id.text))?;
+    match app.engine.store().patch_user(user_id, patch, app.clock.now_ms()).await {
         Ok(row) => Ok(json(StatusCode::OK, &UserUpdated { updated: true, user: row.into() })),
-        Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::unknown_user(&id.0)),
+        Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::unknown_user(&id.text)),
         // The one conflict there is: the merged meta is too large.
         Err(levqor_store::Error::Conflict { what }) => Err(ApiError::legacy(INVALID_PATCH, Some(what))),
         Err(error) => Err(error.into()),
@@ -195,16 +194,9 @@ pub async fn delete_user(
 ) -> Result<Response> {
     app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
-    if !is_storable(&id.0) {
-        return Err(ApiError::missing("user"));
-    }
-    app.engine.store().delete_user(&id.0).await?;
+    let user_id = id.user_id().ok_or_else(|| ApiError::missing("user"))?;
+    app.engine.store().delete_user(user_id).await?;
     Ok(json(StatusCode::OK, &UserDeleted { deleted: true }))
-}
-
-/// No key of ours holds NUL, and PostgreSQL could not even compare with it.
-fn is_storable(text: &str) -> bool {
-    !text.contains('\0')
 }
 
 impl App {
@@ -217,9 +209,9 @@ impl App {
     }
 
     async fn find_user(&self, id: &PathText) -> Result<Option<UserRow>> {
-        match is_storable(&id.0) {
-            true => Ok(self.engine.store().find_user(&id.0).await?),
-            false => Ok(None),
+        match id.user_id() {
+            Some(user_id) => Ok(self.engine.store().find_user(user_id).await?),
+            None => Ok(None),
         }
     }
 
@@ -229,7 +221,7 @@ impl App {
         self.require_write(context, &parts.headers)?;
         body::refuse_announced(&parts.headers, self.config.max_content_length_bytes)?;
         if !body::is_json(&parts.headers) {
-            return Err(ApiError::wrong_content_type("application/json"));
+            return Err(ApiError::legacy_content_type("application/json"));
         }
         body::read(&parts.headers, body, self.config.max_content_length_bytes).await
     }

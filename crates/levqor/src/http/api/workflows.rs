@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use levqor_core::json::text_from_body;
-use levqor_core::workflow::Definition;
+use levqor_core::workflow::{Definition, MAX_NAME_CHARS};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -104,7 +104,7 @@ pub async fn list_workflows(
 /// One version of a workflow as it was put; the current one by default.
 #[utoipa::path(get, path = "/api/v1/workflows/{name}", tag = "workflows", security(("ApiKey" = [])),
     params(("name" = String, Path), ("version" = Option<i64>, Query, description = "Default: the current one", minimum = 1)),
-    responses((status = 200, body = WorkflowView), (status = 404, description = "No such workflow", body = NamedError)))]
+    responses((status = 200, body = WorkflowView), (status = 404, description = "No such workflow, or version of it", body = NamedError)))]
 pub async fn get_workflow(
     State(app): State<Arc<App>>,
     context: Context,
@@ -114,8 +114,14 @@ pub async fn get_workflow(
 ) -> Result<Response> {
     app.require_key(&context, &headers)?;
     let version = Query::parse(&uri, &["version"], &[])?.number("version", 1, i64::MAX)?;
-    let found = app.engine.find_workflow(stored_name(&name)?, version).await?;
-    let row = found.ok_or_else(|| ApiError::missing("workflow"))?;
+    let found = match name.workflow_name() {
+        Some(name) => app.engine.find_workflow(name, version).await?,
+        None => None,
+    };
+    let row = found.ok_or_else(|| match version {
+        Some(version) => ApiError::missing(&format!("version: {version} of workflow `{}`", name.text)),
+        None => ApiError::missing("workflow"),
+    })?;
     let view = WorkflowView {
         created_at: seconds(row.created_at_ms),
         name: row.name,
@@ -142,13 +148,17 @@ pub async fn put_workflow(
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     let media_type = body::content_type(&parts.headers);
     if !MEDIA_TYPES.contains(&media_type.as_str()) && !body::is_json(&parts.headers) {
-        return Err(ApiError::wrong_content_type("application/yaml or application/json"));
+        return Err(ApiError::content_type("application/yaml or application/json"));
     }
     Query::parse(&parts.uri, &[], &[])?;
+    let name = name.workflow_name().ok_or_else(|| {
+        let allowed = format!("1 to {MAX_NAME_CHARS} characters of UTF-8 without NUL");
+        ApiError::invalid("invalid_workflow", format!("the name in the path must have {allowed}"))
+    })?;
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     let source = text_from_body(&body)
         .map_err(|problem| ApiError::invalid("invalid_workflow", problem.to_string()))?;
-    let stored = app.engine.put_workflow(&name.0, source, "api").await?;
+    let stored = app.engine.put_workflow(name, source, "api").await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     let view = StoredView {
         created: stored.created,
@@ -172,11 +182,6 @@ pub async fn delete_workflow(
 ) -> Result<Response> {
     app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
-    app.engine.delete_workflow(stored_name(&name)?).await?;
-    Ok(json(StatusCode::OK, &Deleted { deleted: true, name: name.0 }))
-}
-
-/// A name that could be stored; no name holds NUL, and PostgreSQL could not even compare with it.
-fn stored_name(name: &PathText) -> Result<&str> {
-    if name.0.contains('\0') { Err(ApiError::missing("workflow")) } else { Ok(&name.0) }
+    app.engine.delete_workflow(name.workflow_name().ok_or_else(|| ApiError::missing("workflow"))?).await?;
+    Ok(json(StatusCode::OK, &Deleted { deleted: true, name: name.text }))
 }

@@ -7,25 +7,34 @@ use tokio_postgres::Row;
 
 use super::super::collector::Verb;
 use super::super::lane::Session;
-use crate::{CALLBACK_LEASE_MS, CallbackEnd, CallbackTry, ClaimedCallback, Result, decode};
+use crate::callback::Walk;
+use crate::{CALLBACK_LEASE_MS, CallbackEnd, CallbackTry, ClaimedCallback, HostRoom, Result, decode};
 
-/// Goes from receiver to receiver along the index, so that a backlog of one does not cost the others anything. A claim
-/// whose last try left no record died with its process: that try is recorded as lost.
+/// Goes from receiver to receiver along the index, so that a backlog of one does not cost the others anything, and no
+/// further than the limit: without an order of its own, `due` takes receivers as they come. A claim whose last try left no
+/// record died with its process: that try is recorded as lost.
+///
+/// `room` is an object from receiver to number, because a plan for any number of them cannot look them up in an array.
 const CLAIM: &str = "
-with recursive receiver (host) as (
-    (select host from callbacks where due_at_ms is not null order by host limit 1)
+with recursive receiver (host, due_at_ms) as (
+    (select host, due_at_ms from callbacks
+        where due_at_ms is not null and host > $5::text and host <= $6::text order by host, due_at_ms limit 1)
     union all
-    select (select c.host from callbacks c where c.due_at_ms is not null and c.host > r.host order by c.host limit 1)
-    from receiver r where r.host is not null
+    select next.host, next.due_at_ms
+    from receiver r cross join lateral (
+        select c.host, c.due_at_ms from callbacks c
+        where c.due_at_ms is not null and c.host > r.host and c.host <= $6 order by c.host, c.due_at_ms limit 1
+    ) next
 ), due as materialized (
     select d.id, d.due_at_ms, d.attempt
     from receiver r cross join lateral (
         select id, due_at_ms, attempt from callbacks c
         where c.host = r.host and c.due_at_ms is not null and c.due_at_ms <= $1::bigint
-        order by c.due_at_ms, c.id limit $2::bigint for update skip locked
+        order by c.due_at_ms, c.id
+        limit coalesce(((select $3::text::jsonb) ->> r.host)::bigint, $7::bigint) for update skip locked
     ) d
-    where r.host <> all ($3::text[])
-    order by d.due_at_ms, d.id limit $2
+    where r.due_at_ms <= $1
+    limit $2::bigint
 ), lost as (
     insert into callback_tries (callback_id, attempt, at_ms, duration_ms, error)
     select id, attempt, due_at_ms - $4::bigint, $4, 'lost' from due
@@ -55,15 +64,38 @@ with input as materialized (
 )
 select id from held";
 
+/// In the order of the walk.
 pub(in super::super) async fn claim(
     session: &mut Session,
-    limit: usize,
-    busy_hosts: &[String],
-    now_ms: i64,
+    walk: &Walk,
+    room: &HostRoom,
 ) -> Result<Vec<ClaimedCallback>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = session.query(CLAIM, &[&now_ms, &limit, &busy_hosts, &CALLBACK_LEASE_MS]).await?;
-    rows.iter().map(read).collect()
+    let limit = as_bigint(walk.limit);
+    let known: serde_json::Map<_, _> =
+        room.known.iter().map(|(host, room)| (host.clone(), as_bigint(*room).into())).collect();
+    let known = serde_json::Value::Object(known).to_string();
+    let rows = session
+        .query(
+            CLAIM,
+            &[
+                &walk.now_ms,
+                &limit,
+                &known,
+                &CALLBACK_LEASE_MS,
+                &walk.after,
+                &walk.until,
+                &as_bigint(room.unknown),
+            ],
+        )
+        .await?;
+    let mut claimed = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    // An update answers in no particular order.
+    claimed.sort_by(|a, b| a.callback.host.cmp(&b.callback.host));
+    Ok(claimed)
+}
+
+fn as_bigint(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn read(row: &Row) -> Result<ClaimedCallback> {

@@ -12,7 +12,7 @@ use super::super::news::News;
 use super::steps::{self, StepColumns};
 use super::weight_of;
 use crate::wake::Effects;
-use crate::{Error, Hint, Result, decode, figures};
+use crate::{Error, Result, decode, figures};
 
 /// What follows hangs on `gone`: the rows of live work that this statement itself took away under their claim numbers.
 /// A finish that was committed and is asked for again (its answer got lost) finds nothing and is stale.
@@ -132,7 +132,7 @@ impl Verb for FinishVerb {
         for item in items {
             let done = gone.remove(&item.record.id);
             if done {
-                effects.hints.push(Hint::Ended(item.record.id));
+                effects.ended.push(item.record.id);
             }
             verdicts.push(if done { Fenced::Done } else { Fenced::Stale });
         }
