@@ -267,7 +267,7 @@ fn idempotency_key(raw: &str) -> Result<String, Invalid> {
 }
 
 /// A string within these numbers of characters and without NUL, which PostgreSQL cannot store.
-fn text(raw: &str, min_chars: usize, max_chars: usize) -> Option<Cow<'_, str>> {
+pub(crate) fn text(raw: &str, min_chars: usize, max_chars: usize) -> Option<Cow<'_, str>> {
     decode(raw).filter(|text| has_chars(text, min_chars, max_chars) && !text.contains('\0'))
 }
 
@@ -277,7 +277,7 @@ fn has_chars(text: &str, min_chars: usize, max_chars: usize) -> bool {
 }
 
 /// A raw value for an answer, 80 characters at most.
-fn shown(raw: &str) -> Cow<'_, str> {
+pub(crate) fn shown(raw: &str) -> Cow<'_, str> {
     match raw.char_indices().nth(80) {
         Some((end, _)) => Cow::Owned(format!("{}…", &raw[..end])),
         None => Cow::Borrowed(raw),

@@ -21,4 +21,5 @@ pub mod scope;
 pub mod signature;
 pub mod state;
 pub mod template;
+pub mod user;
 pub mod workflow;

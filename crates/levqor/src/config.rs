@@ -87,6 +87,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     pub database: Database,
     pub build_id: String,
+    /// Whether people can be looked up without a key.
+    pub public_user_reads: bool,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub outbound_allow: Vec<IpNet>,
@@ -156,6 +158,11 @@ impl Config {
             trusted_proxies: vars.networks("TRUSTED_PROXIES")?,
             database: parse::database(&vars)?,
             build_id: vars.get("BUILD_ID").unwrap_or("dev").to_owned(),
+            public_user_reads: vars.choice(
+                "PUBLIC_USER_READS",
+                &[("true", true), ("false", false)],
+                environment == Environment::Development,
+            )?,
             log_level: vars.choice(
                 "LOG_LEVEL",
                 &[
@@ -230,6 +237,7 @@ impl Config {
                 Database::Postgres(_) => "(hidden)".to_owned(),
             },
             "BUILD_ID" => self.build_id.clone(),
+            "PUBLIC_USER_READS" => self.public_user_reads.to_string(),
             "LOG_LEVEL" => format!("{:?}", self.log_level).to_lowercase(),
             "LOG_FORMAT" => format!("{:?}", self.log_format).to_lowercase(),
             "OUTBOUND_ALLOW" => networks(&self.outbound_allow),
@@ -288,6 +296,7 @@ mod tests {
             (&[("RATE_BURST", "0")], &["RATE_BURST", "\"0\"", "1 to"]),
             (&[("MAX_CONTENT_LENGTH", "512K")], &["MAX_CONTENT_LENGTH", "512K"]),
             (&[("LEVQOR_ENV", "prod")], &["LEVQOR_ENV", "prod", "development, production"]),
+            (&[("PUBLIC_USER_READS", "no")], &["PUBLIC_USER_READS", "\"no\"", "true, false"]),
             (&[("LOG_LEVEL", "loud")], &["LOG_LEVEL", "loud", "error, warn, info"]),
             (&[("LOG_FORMAT", "xml")], &["LOG_FORMAT", "xml", "text, json"]),
             (&[("TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], &["TRUSTED_PROXIES", "nonsense", "network"]),
@@ -316,6 +325,18 @@ mod tests {
             assert!(!error.contains("p4ss"), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
+    }
+
+    #[test]
+    fn people_can_be_looked_up_without_a_key_unless_it_is_production_or_closed() {
+        let production = [("LEVQOR_ENV", "production"), ("API_KEYS", "k")];
+        let open = [&production[..], &[("PUBLIC_USER_READS", "true")]].concat();
+
+        assert!(config(&[]).unwrap().public_user_reads);
+        assert!(config(&[("API_KEYS", "k")]).unwrap().public_user_reads);
+        assert!(!config(&[("PUBLIC_USER_READS", "false")]).unwrap().public_user_reads);
+        assert!(!config(&production).unwrap().public_user_reads);
+        assert!(config(&open).unwrap().public_user_reads);
     }
 
     #[test]

@@ -313,6 +313,9 @@ async fn the_examples_give_the_answers_that_stand_below_them() {
         if let Some(id) = accepted.as_str() {
             variables.insert("JOB_ID", id.to_owned());
         }
+        if let Some(id) = got.pointer("/user/id").and_then(Value::as_str) {
+            variables.insert("USER_ID", id.to_owned());
+        }
         let mut expected: Value = serde_json::from_str(&answer).unwrap();
         settle(&mut got);
         settle(&mut expected);

@@ -16,6 +16,7 @@ mod sqlite;
 mod tx;
 mod types;
 mod upkeep;
+mod users;
 mod wake;
 mod workflow;
 

@@ -158,7 +158,7 @@ fn query_sqlite(conn: &Connection, text: &str, values: &[Value<'_>]) -> Result<V
     let mut found = statement.raw_query();
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        let cells = (0..columns).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?;
+        let cells = (0..columns).map(|column| Ok(row::cell(row.get_ref(column)?))).collect::<Result<_>>()?;
         rows.push(Row::Sqlite(cells));
     }
     Ok(rows)

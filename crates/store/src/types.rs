@@ -199,6 +199,22 @@ pub struct WorkflowRow {
     pub created_at_ms: i64,
 }
 
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRow {
+    /// 32 hex digits, or what the first version had there.
+    pub id: String,
+    /// Trimmed and in lower case; checked only if this version wrote it.
+    pub email: String,
+    pub name: Option<String>,
+    pub locale: Option<String>,
+    pub currency: Option<String>,
+    /// A JSON object.
+    pub meta: String,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+}
+
 /// What exists under a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkflowHead {

@@ -1,8 +1,9 @@
 //! `levqor validate`: asks a running server what its clients rely on, check by check.
 //!
-//! It makes a handful of writes (well under the default rate limit) and leaves one small finished job behind.
+//! It makes some writes (fewer than the default rate limit allows) and leaves one small finished job behind.
 
 mod checks;
+mod users;
 
 use clap::Args;
 

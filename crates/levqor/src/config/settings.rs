@@ -70,6 +70,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("BUILD_ID", "dev", "Shown as `build` by `GET /`"),
     setting(
+        "PUBLIC_USER_READS",
+        "true",
+        "`true`: people can be looked up by e-mail or id without a key; `false`: only with one. `false` by default when `LEVQOR_ENV=production`",
+    ),
+    setting(
         "LOG_LEVEL",
         "info",
         "`error`, `warn`, `info`, `debug` or `trace`; above `info` requests are not logged",

@@ -82,6 +82,16 @@ impl ApiError {
         ApiError::not_found().with("job_id", id)
     }
 
+    /// 404 of the lookup, which echoes the address as it was looked for.
+    pub fn unknown_email(email: &str) -> Self {
+        ApiError::not_found().with("email", email)
+    }
+
+    /// 404 of the first version's routes for one person, which echo the id as it was asked for.
+    pub fn unknown_user(id: &str) -> Self {
+        ApiError::not_found().with("user_id", id)
+    }
+
     /// 429; the caller adds the headers that say when to come back.
     pub fn rate_limited() -> Self {
         ApiError::bare(StatusCode::TOO_MANY_REQUESTS, "rate_limited")

@@ -186,7 +186,7 @@ fn redirect(location: &str) -> Response {
 /// `OPTIONS *` asks about the server as a whole.
 fn any_options() -> Response {
     let mut response = Response::new(Body::empty());
-    let all = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    let all = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     response.headers_mut().insert(header::ALLOW, all);
     response
 }

@@ -29,6 +29,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
     tags(
         (name = "jobs", description = "Jobs, from intake to callback"),
         (name = "workflows", description = "Definitions of what jobs do"),
+        (name = "users", description = "People"),
         (name = "health", description = "How the service does"),
         (name = "documents", description = "This document")
     ),
@@ -115,8 +116,14 @@ fn complete(document: &mut Value) {
             let is_guarded = operation.get("security").is_some();
             let is_write = is_guarded && method != "get";
             let has_body = operation.get("requestBody").is_some();
-            let takes_query = is_guarded && path.starts_with("/api/v1/") && path != "/api/v1/ops/health";
-            let is_legacy = path == "/api/v1/intake" || path.starts_with("/api/v1/_dev/");
+            let takes_any =
+                path == "/api/v1/ops/health" || (path == "/api/v1/users/{user_id}" && method == "get");
+            let takes_query = is_guarded && path.starts_with("/api/v1/") && !takes_any;
+            let is_legacy = match path.as_str() {
+                "/api/v1/intake" | "/api/v1/users" | "/api/v1/users/upsert" => true,
+                "/api/v1/users/{user_id}" => method != "delete",
+                path => path.starts_with("/api/v1/_dev/"),
+            };
             let invalid =
                 if is_legacy { any_of("LegacyError", "NamedError") } else { reference("NamedError") };
             let waits = path.starts_with("/api/v1/status/");

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::api::{batch, completion, documents, figures, health, intake, jobs, status, workflows};
+use super::api::{batch, completion, documents, figures, health, intake, jobs, status, users, workflows};
 use super::context::Context;
 use super::error::ApiError;
 use super::openapi::ApiDoc;
@@ -42,6 +42,11 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::redeliver_callback))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::get_workflow, workflows::put_workflow, workflows::delete_workflow))
+        // Holders of a key: people. Anybody may look them up, unless that was closed.
+        .routes(routes!(users::upsert_user))
+        .routes(routes!(users::find_user))
+        .routes(routes!(users::get_user, users::patch_user, users::delete_user))
+        .routes(routes!(users::export_user))
         // Operators.
         .routes(routes!(health::get_ops_health))
         .routes(routes!(figures::get_metrics));

@@ -1,5 +1,5 @@
 //! Bodies that no type of ours is built for, described for the OpenAPI document: requests are read by core as text, and
-//! errors are made as maps. What stands here must match `levqor_core::intake` and `error.rs`; the contract's tests compare.
+//! errors are made as maps. What stands here must match `levqor_core::intake`, `levqor_core::user` and `error.rs`; the contract's tests compare.
 
 use std::collections::BTreeMap;
 
@@ -88,6 +88,63 @@ pub struct UnknownJob {
     pub error: String,
     /// As it was asked for.
     pub job_id: String,
+}
+
+/// The whole of a person: what is left out becomes null.
+#[derive(ToSchema)]
+pub struct UserUpsertBody {
+    /// Trimmed and lower-cased; at most 254 characters.
+    #[schema(min_length = 3, example = "ada@example.org")]
+    pub email: String,
+    #[schema(max_length = 200, nullable = false)]
+    pub name: Option<String>,
+    #[schema(max_length = 35, nullable = false, example = "en-GB")]
+    pub locale: Option<String>,
+    #[schema(nullable = false)]
+    pub currency: Option<CurrencyWord>,
+    /// At most 16,384 bytes as compact UTF-8.
+    #[schema(value_type = Object, nullable = false)]
+    pub meta: Option<Value>,
+}
+
+/// What changes about a person: what is left out stays.
+#[derive(ToSchema)]
+pub struct UserPatchBody {
+    #[schema(max_length = 200, nullable = false)]
+    pub name: Option<String>,
+    #[schema(max_length = 35, nullable = false, example = "en-GB")]
+    pub locale: Option<String>,
+    #[schema(nullable = false)]
+    pub currency: Option<CurrencyWord>,
+    /// Merged one level deep; at most 16,384 bytes as compact UTF-8 with what is there.
+    #[schema(value_type = Object, nullable = false)]
+    pub meta: Option<Value>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "UPPERCASE")]
+pub enum CurrencyWord {
+    Gbp,
+    Usd,
+    Eur,
+}
+
+/// 404 of the lookup by address.
+#[derive(ToSchema)]
+pub struct UnknownEmail {
+    #[schema(example = "not_found")]
+    pub error: String,
+    /// As it was looked for: trimmed, in lower case.
+    pub email: String,
+}
+
+/// 404 of the routes for one person.
+#[derive(ToSchema)]
+pub struct UnknownUser {
+    #[schema(example = "not_found")]
+    pub error: String,
+    /// As it was asked for.
+    pub user_id: String,
 }
 
 /// A validation error in the first version's shape.

@@ -11,3 +11,4 @@ mod limits;
 mod rates;
 mod server;
 mod surface;
+mod users;

@@ -57,13 +57,25 @@ pub struct TestServer {
     pub log: LogSink,
     stop: Option<oneshot::Sender<()>>,
     pub running: Option<JoinHandle<()>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl TestServer {
     /// With these variables beside generous limits.
     pub async fn start(vars: &[(&str, &str)]) -> TestServer {
-        let dir = TempDir::new();
+        TestServer::start_in(TempDir::new(), vars).await
+    }
+
+    /// Ends, and starts again with the same database.
+    pub async fn restarted(mut self, vars: &[(&str, &str)]) -> TestServer {
+        self.stop();
+        self.running.take().unwrap().await.unwrap();
+        self.engine.stop().await;
+        self.engine.store().close().await;
+        TestServer::start_in(self.dir, vars).await
+    }
+
+    async fn start_in(dir: TempDir, vars: &[(&str, &str)]) -> TestServer {
         let mut map: BTreeMap<String, String> = BTreeMap::new();
         let defaults =
             [("PORT", "0"), ("HOST", "127.0.0.1"), ("RATE_BURST", "100000"), ("RATE_GLOBAL", "100000")];
@@ -87,7 +99,7 @@ impl TestServer {
             let _ = stopped.await;
         };
         let running = Some(tokio::spawn(server.run(until, Duration::from_secs(5))));
-        TestServer { address, engine, logged, log, stop: Some(stop), running, _dir: dir }
+        TestServer { address, engine, logged, log, stop: Some(stop), running, dir }
     }
 
     /// Without a key.

@@ -14,7 +14,8 @@ async fn the_document_and_the_router_have_the_same_routes_and_methods() {
     for (path, item) in paths {
         let documented: BTreeSet<String> =
             item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
-        let asked = path.replace("{job_id}", &"0".repeat(32)).replace("{name}", "x");
+        let asked =
+            path.replace("{job_id}", &"0".repeat(32)).replace("{name}", "x").replace("{user_id}", "x");
         let options = server.anon().send("OPTIONS", &asked, &[], "").await;
         assert_eq!(options.status, 200, "{path}");
         let allowed: BTreeSet<String> =
@@ -56,6 +57,8 @@ async fn every_described_success_has_the_members_that_are_sent() {
     let server = TestServer::start(&[]).await;
     let document = server.anon().get("/public/openapi-3.1.json").await.json();
     let id = server.submit(&server.anon()).await;
+    let user = server.anon().post("/api/v1/users/upsert", r#"{"email":"ada@example.org"}"#).await;
+    assert_eq!(user.status, 201);
     for (path, asked) in [
         ("/", "/".to_owned()),
         ("/health", "/health".to_owned()),
@@ -64,6 +67,7 @@ async fn every_described_success_has_the_members_that_are_sent() {
         ("/api/v1/jobs", "/api/v1/jobs".to_owned()),
         ("/api/v1/jobs/{job_id}", format!("/api/v1/jobs/{id}")),
         ("/api/v1/workflows", "/api/v1/workflows".to_owned()),
+        ("/api/v1/users", "/api/v1/users?email=ada@example.org".to_owned()),
     ] {
         let reference = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             ["$ref"];
@@ -77,7 +81,7 @@ async fn every_described_success_has_the_members_that_are_sent() {
 
 #[tokio::test]
 async fn every_route_but_the_public_ones_wants_a_key_before_anything_else() {
-    let server = TestServer::start(&[("API_KEYS", "k")]).await;
+    let server = TestServer::start(&[("API_KEYS", "k"), ("PUBLIC_USER_READS", "false")]).await;
     let document = server.anon().get("/public/openapi-3.1.json").await.json();
     let id = server.submit(&server.key("k")).await;
 
@@ -87,7 +91,7 @@ async fn every_route_but_the_public_ones_wants_a_key_before_anything_else() {
             || path.starts_with("/public/");
         for method in item.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
             for name in [id.as_str(), "nobody", "%00"] {
-                let asked = path.replace("{job_id}", name).replace("{name}", name);
+                let asked = path.replace("{job_id}", name).replace("{name}", name).replace("{user_id}", name);
                 for client in [server.anon(), server.key("wrong"), server.key("")] {
                     let at = format!("{method} {asked}");
                     let reply = client.send(&method, &asked, &[], "").await;
@@ -125,7 +129,7 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
             let schema = &operation["responses"]["400"]["content"]["application/json"]["schema"];
             let choices = schema["anyOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
             let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-            let target = path.replace("{name}", "x");
+            let target = path.replace("{name}", "x").replace("{user_id}", "x");
             let reply = server.anon().send(&method.to_uppercase(), &target, &headers, "a=b").await;
             assert_eq!(reply.status, 400, "{path}");
             let sent = reply.json();
@@ -140,5 +144,5 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
             assert!(fits, "{method} {path}: {sent}");
         }
     }
-    assert_eq!(asked, 3);
+    assert_eq!(asked, 5);
 }

@@ -1,6 +1,6 @@
 //! What comes out of a statement, read by position. A column of an unexpected type is a bug, never a panic.
 
-use rusqlite::types::Value as Cell;
+use rusqlite::types::{Value as Cell, ValueRef};
 use tokio_postgres::types::{FromSql, Type};
 
 use crate::{Error, Result};
@@ -27,6 +27,17 @@ impl Row {
         }
     }
 
+    /// Text of rows that other programs wrote: whatever SQLite holds there is shown as text, as well as can be.
+    pub(crate) fn opt_text_of_any(&self, column: usize) -> Result<Option<String>> {
+        let Row::Sqlite(cells) = self else { return self.opt_text(column) };
+        Ok(match cells.get(column) {
+            Some(Cell::Integer(value)) => Some(value.to_string()),
+            Some(Cell::Real(value)) => Some(value.to_string()),
+            Some(Cell::Blob(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => self.opt_text(column)?,
+        })
+    }
+
     pub(crate) fn int(&self, column: usize) -> Result<i64> {
         self.opt_int(column)?.ok_or_else(|| mismatch(column, "an integer"))
     }
@@ -51,6 +62,20 @@ impl Row {
             Row::Sqlite(_) => Ok(self.int(column)? != 0),
             Row::Postgres(row) => get(row, column)?.ok_or_else(|| mismatch(column, "a boolean")),
         }
+    }
+}
+
+/// What SQLite holds. Text that is not UTF-8 (only another program can have written it) is handed on as bytes.
+pub(super) fn cell(value: ValueRef<'_>) -> Cell {
+    match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(value) => Cell::Integer(value),
+        ValueRef::Real(value) => Cell::Real(value),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Cell::Text(text.to_owned()),
+            Err(_) => Cell::Blob(bytes.to_vec()),
+        },
+        ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
     }
 }
 

@@ -21,4 +21,6 @@ mod retry;
 mod schema;
 mod sqlite_file;
 mod upkeep;
+mod users;
+mod users_of_first_version;
 mod workflow;

@@ -57,39 +57,11 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_keeps_its_users() {
-    let dir = TempDir::new();
-    let path = dir.join("levqor.db");
-    let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch(
-        "create table users (id text primary key, email text unique not null, name text, locale text, currency text,
-         meta text, created_at real not null, updated_at real not null);
-         insert into users values ('u1', 'ada@example.org', 'Ada', null, 'EUR', '{\"a\":1}', 1.5, 2.5)",
-    )
-    .unwrap();
-    drop(old);
-    let location = Location::Sqlite(path.clone());
-    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core"]);
-
-    let store = Store::open(&location, "node").await.unwrap();
-    assert_eq!(store.intake(job(NOON)).await.unwrap(), Intake::Created);
-    store.close().await;
-
-    let user: (String, f64) = rusqlite::Connection::open(&path)
-        .unwrap()
-        .query_row("select email || name || currency || meta, created_at from users", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!(user, ("ada@example.orgAdaEUR{\"a\":1}".to_owned(), 1.5));
-}
-
-#[tokio::test]
 async fn asking_what_is_pending_changes_nothing() {
     let dir = TempDir::new();
     let location = Location::Sqlite(dir.join("none.db"));
 
-    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core"]);
+    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core", "0002_users"]);
 
     assert!(!dir.join("none.db").exists());
 }

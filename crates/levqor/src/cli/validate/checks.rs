@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::client::{Answer, Api, Call};
 use super::super::exit::{Exit, Failure};
-use super::{Report, Verdict};
+use super::{Report, Verdict, users};
 
 /// Names a workflow without a definition: its job stays queued until it is completed or cancelled here.
 const WORKFLOW: &str = "levqor-validate";
@@ -39,11 +39,11 @@ pub async fn all(api: &Api, report: &mut Report) -> Result<(), Failure> {
     refusals(api, report, &access).await?;
     if access.allowed {
         life_of_a_job(api, report).await?;
+        users::life_of_a_user(api, report).await?;
     } else {
-        report.add(
-            "a job goes in and comes out",
-            Verdict::Skipped("it needs a key: give --key or API_KEY".to_owned()),
-        );
+        for name in ["a job goes in and comes out", "a user comes and goes"] {
+            report.add(name, Verdict::Skipped("it needs a key: give --key or API_KEY".to_owned()));
+        }
     }
     description(api, report).await
 }
@@ -206,6 +206,9 @@ async fn description(api: &Api, report: &mut Report) -> Result<(), Failure> {
         "/api/v1/intake",
         "/api/v1/status/{job_id}",
         "/api/v1/ops/health",
+        "/api/v1/users",
+        "/api/v1/users/upsert",
+        "/api/v1/users/{user_id}",
     ];
     let missing: Vec<&str> = paths.into_iter().filter(|path| !has_path(&body, path)).collect();
     let version = body["openapi"].as_str().unwrap_or_default();
@@ -252,14 +255,14 @@ fn forbidden(answer: &Answer) -> Result<(), String> {
 }
 
 /// 400 with exactly `error` and `details`.
-fn invalid(answer: &Answer, error: Option<&str>) -> Result<(), String> {
+pub(super) fn invalid(answer: &Answer, error: Option<&str>) -> Result<(), String> {
     let body = answer.json();
     let exact = body.as_object().is_some_and(|members| members.len() == 2 && members.contains_key("details"));
     let named = error.is_none_or(|error| body["error"] == json!(error));
     expect(answer, 400, exact && named)
 }
 
-fn expect(answer: &Answer, status: u16, good: bool) -> Result<(), String> {
+pub(super) fn expect(answer: &Answer, status: u16, good: bool) -> Result<(), String> {
     if answer.status == 429 {
         let secs = answer.header("retry-after");
         return Err(format!("the rate limit is used up; try again in {secs} s"));

@@ -9,6 +9,7 @@ pub mod intake;
 pub mod jobs;
 pub mod query;
 pub mod status;
+pub mod users;
 pub mod workflows;
 
 mod path;

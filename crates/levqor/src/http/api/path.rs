@@ -21,6 +21,12 @@ impl PathText {
         self.text.parse().map_err(|_| ApiError::missing("job"))
     }
 
+    /// What may be a person's id. Those of the first version may be any text, but no key of ours holds NUL, and PostgreSQL
+    /// could not even compare with it.
+    pub fn user_id(&self) -> Option<&str> {
+        Some(self.text.as_str()).filter(|id| self.is_utf8 && !id.contains('\0'))
+    }
+
     /// A name that a workflow may have.
     pub fn workflow_name(&self) -> Option<&str> {
         Some(self.text.as_str()).filter(|name| self.is_utf8 && workflow::is_name(name))

@@ -1,0 +1,228 @@
+//! People: upsert, look up, get, patch as the first version had them; export and delete beside.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Uri};
+use levqor_core::user::{INVALID_PATCH, normalize_email, parse_patch, parse_upsert};
+use levqor_store::UserRow;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::path::PathText;
+use super::query::Query;
+use super::views::{raw, seconds};
+use crate::http::App;
+use crate::http::body::{self, json};
+use crate::http::context::Context;
+use crate::http::error::{ApiError, Result};
+use crate::http::schema::{
+    LegacyError, NamedError, UnknownEmail, UnknownUser, UserPatchBody, UserUpsertBody,
+};
+
+#[derive(Serialize, ToSchema)]
+pub struct UserView {
+    created_at: f64,
+    /// `GBP`, `USD` or `EUR`.
+    currency: Option<String>,
+    #[schema(example = "ada@example.org")]
+    email: String,
+    #[schema(example = "3f0c6e8d5b1a4c7e9d2f1a0b3c4d5e6f")]
+    id: String,
+    locale: Option<String>,
+    #[schema(value_type = Object)]
+    meta: Box<RawValue>,
+    name: Option<String>,
+    updated_at: f64,
+}
+
+impl From<UserRow> for UserView {
+    fn from(row: UserRow) -> Self {
+        UserView {
+            created_at: seconds(row.created_at_ms),
+            currency: row.currency,
+            email: row.email,
+            id: row.id,
+            locale: row.locale,
+            meta: raw(&row.meta),
+            name: row.name,
+            updated_at: seconds(row.updated_at_ms),
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UserCreated {
+    created: bool,
+    user: UserView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UserUpdated {
+    updated: bool,
+    user: UserView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UserExport {
+    exported_at: f64,
+    user: UserView,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct UserDeleted {
+    deleted: bool,
+}
+
+/// Create a person, or replace the one with this e-mail: what is left out becomes null, meta is replaced whole.
+#[utoipa::path(post, path = "/api/v1/users/upsert", tag = "users", security(("ApiKey" = [])), request_body = UserUpsertBody,
+    responses((status = 201, description = "A new person", body = UserCreated),
+        (status = 200, description = "Replaced; same id and `created_at`", body = UserUpdated)))]
+pub async fn upsert_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    request: Request,
+) -> Result<Response> {
+    let body = app.read_user_body(&context, request).await?;
+    let upsert = parse_upsert(&body)?;
+    let id = format!("{:032x}", rand::random::<u128>());
+    let (row, is_new) = app.engine.store().upsert_user(&id, upsert, app.clock.now_ms()).await?;
+    let user = UserView::from(row);
+    Ok(match is_new {
+        true => json(StatusCode::CREATED, &UserCreated { created: true, user }),
+        false => json(StatusCode::OK, &UserUpdated { updated: true, user }),
+    })
+}
+
+/// The person with an e-mail address. Needs a key only when public reads are closed.
+#[utoipa::path(get, path = "/api/v1/users", tag = "users", security((), ("ApiKey" = [])),
+    params(("email" = String, Query, description = "Trimmed and lower-cased; send `+` as `%2B`")),
+    responses((status = 200, body = UserView), (status = 400, description = "No address", body = LegacyError),
+        (status = 404, description = "Nobody has this address", body = UnknownEmail)))]
+pub async fn find_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response> {
+    app.require_user_read(&context, &headers)?;
+    // The first version took any parameter here and looked at this one alone.
+    let email = normalize_email(Query::parse_any(&uri).get("email").unwrap_or_default());
+    if email.is_empty() {
+        return Err(ApiError::legacy("email query param required", None));
+    }
+    // PostgreSQL cannot even compare with NUL.
+    let found = match email.contains('\0') {
+        true => None,
+        false => app.engine.store().find_user_by_email(&email).await?,
+    };
+    match found {
+        Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
+        None => Err(ApiError::unknown_email(&email)),
+    }
+}
+
+/// One person. Needs a key only when public reads are closed.
+#[utoipa::path(get, path = "/api/v1/users/{user_id}", tag = "users", security((), ("ApiKey" = [])),
+    params(("user_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = UserView), (status = 404, description = "No such person", body = UnknownUser)))]
+pub async fn get_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    id: PathText,
+) -> Result<Response> {
+    app.require_user_read(&context, &headers)?;
+    match app.find_user(&id).await? {
+        Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
+        None => Err(ApiError::unknown_user(&id.text)),
+    }
+}
+
+/// Change what is sent. Meta is merged one level deep: members that are sent replace those that are there, the others stay.
+#[utoipa::path(patch, path = "/api/v1/users/{user_id}", tag = "users", security(("ApiKey" = [])), request_body = UserPatchBody,
+    params(("user_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = UserUpdated), (status = 404, description = "No such person", body = UnknownUser)))]
+pub async fn patch_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    id: PathText,
+    request: Request,
+) -> Result<Response> {
+    let body = app.read_user_body(&context, request).await?;
+    let patch = parse_patch(&body)?;
+    let user_id = id.user_id().ok_or_else(|| ApiError::unknown_user(&id.text))?;
+    match app.engine.store().patch_user(user_id, patch, app.clock.now_ms()).await {
+        Ok(row) => Ok(json(StatusCode::OK, &UserUpdated { updated: true, user: row.into() })),
+        Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::unknown_user(&id.text)),
+        // The one conflict there is: the merged meta is too large.
+        Err(levqor_store::Error::Conflict { what }) => Err(ApiError::legacy(INVALID_PATCH, Some(what))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Everything that is kept about a person.
+#[utoipa::path(get, path = "/api/v1/users/{user_id}/export", tag = "users", security(("ApiKey" = [])),
+    params(("user_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = UserExport), (status = 404, description = "No such person", body = NamedError)))]
+pub async fn export_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    id: PathText,
+    uri: Uri,
+) -> Result<Response> {
+    app.require_key(&context, &headers)?;
+    Query::parse(&uri, &[], &[])?;
+    let row = app.find_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
+    Ok(json(StatusCode::OK, &UserExport { exported_at: seconds(app.clock.now_ms()), user: row.into() }))
+}
+
+/// Erase a person.
+#[utoipa::path(delete, path = "/api/v1/users/{user_id}", tag = "users", security(("ApiKey" = [])),
+    params(("user_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = UserDeleted), (status = 404, description = "No such person", body = NamedError)))]
+pub async fn delete_user(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    id: PathText,
+    uri: Uri,
+) -> Result<Response> {
+    app.require_write(&context, &headers)?;
+    Query::parse(&uri, &[], &[])?;
+    let user_id = id.user_id().ok_or_else(|| ApiError::missing("user"))?;
+    app.engine.store().delete_user(user_id).await?;
+    Ok(json(StatusCode::OK, &UserDeleted { deleted: true }))
+}
+
+impl App {
+    /// Lookups are open to everybody unless they were closed.
+    fn require_user_read(&self, context: &Context, headers: &HeaderMap) -> Result<()> {
+        if !self.config.public_user_reads {
+            self.require_key(context, headers)?;
+        }
+        Ok(())
+    }
+
+    async fn find_user(&self, id: &PathText) -> Result<Option<UserRow>> {
+        match id.user_id() {
+            Some(user_id) => Ok(self.engine.store().find_user(user_id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The body of a write, after the checks that come before it.
+    async fn read_user_body(&self, context: &Context, request: Request) -> Result<Bytes> {
+        let (parts, body) = request.into_parts();
+        self.require_write(context, &parts.headers)?;
+        body::refuse_announced(&parts.headers, self.config.max_content_length_bytes)?;
+        if !body::is_json(&parts.headers) {
+            return Err(ApiError::legacy_content_type("application/json"));
+        }
+        body::read(&parts.headers, body, self.config.max_content_length_bytes).await
+    }
+}

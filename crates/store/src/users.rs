@@ -1,0 +1,160 @@
+//! People. Each verb is one statement or one transaction, so two callers at once never see or leave half of anything.
+//!
+//! Reads take what they find: rows of the first version were never checked.
+
+use levqor_core::user::{UserPatch, UserUpsert, merge_meta};
+
+use crate::tx::{Row, Tx};
+use crate::{Error, Result, Store, UserRow};
+
+macro_rules! columns {
+    () => {
+        "id, email, name, locale, currency, meta, created_at_ms, updated_at_ms"
+    };
+}
+
+/// A change moves `updated_at_ms`, also within the same millisecond and when the clock went back.
+macro_rules! moved_to {
+    ($now:literal) => {
+        concat!(
+            "updated_at_ms = case when users.updated_at_ms < ",
+            $now,
+            " then ",
+            $now,
+            " else users.updated_at_ms + 1 end"
+        )
+    };
+}
+
+/// Which of two first upserts is the first is the index's business: the other one finds the row and replaces it.
+const UPSERT: &str = concat!(
+    "insert into users (",
+    columns!(),
+    ") values ($1, $2, $3, $4, $5, $6, $7, $7) on conflict (email) do update set name = excluded.name, \
+     locale = excluded.locale, currency = excluded.currency, meta = excluded.meta, ",
+    moved_to!("excluded.updated_at_ms"),
+    " returning ",
+    columns!()
+);
+
+/// Writes the row first, so that a second patch of this person waits and then sees what this one left.
+const TOUCH: &str = concat!("update users set ", moved_to!("$2"), " where id = $1 returning ", columns!());
+
+const BY_ID: &str = concat!("select ", columns!(), " from users where id = $1");
+const BY_EMAIL: &str = concat!("select ", columns!(), " from users where email = $1");
+
+impl Store {
+    /// Inserts the person as `id`, or replaces everything but id, e-mail and creation time of the one with this e-mail.
+    /// Returns the row, and whether it is new.
+    pub async fn upsert_user(&self, id: &str, user: UserUpsert, now_ms: i64) -> Result<(UserRow, bool)> {
+        let id = id.to_owned();
+        self.write(move |tx| {
+            let (id, user) = (id.clone(), user.clone());
+            Box::pin(async move { upsert(tx, &id, &user, now_ms).await })
+        })
+        .await
+    }
+
+    /// Changes what the patch names; its meta is merged into what is there. `Conflict` when the merged meta is too large.
+    pub async fn patch_user(&self, id: &str, patch: UserPatch, now_ms: i64) -> Result<UserRow> {
+        let id = id.to_owned();
+        self.write(move |tx| {
+            let (id, patch) = (id.clone(), patch.clone());
+            Box::pin(async move { patch_one(tx, &id, patch, now_ms).await })
+        })
+        .await
+    }
+
+    /// Erases the person. `NotFound` if there is none.
+    pub async fn delete_user(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |tx| {
+            let id = id.clone();
+            Box::pin(async move {
+                match tx.execute("delete from users where id = $1", &[(&id).into()]).await? {
+                    0 => Err(Error::NotFound { what: "user" }),
+                    _ => Ok(()),
+                }
+            })
+        })
+        .await
+    }
+
+    pub async fn find_user(&self, id: &str) -> Result<Option<UserRow>> {
+        self.find_user_by(BY_ID, id).await
+    }
+
+    /// By the e-mail as it is stored: trimmed, in lower case.
+    pub async fn find_user_by_email(&self, email: &str) -> Result<Option<UserRow>> {
+        self.find_user_by(BY_EMAIL, email).await
+    }
+
+    async fn find_user_by(&self, sql: &'static str, key: &str) -> Result<Option<UserRow>> {
+        let key = key.to_owned();
+        self.read(move |tx| {
+            let key = key.clone();
+            Box::pin(async move { tx.query_opt(sql, &[(&key).into()]).await?.as_ref().map(read).transpose() })
+        })
+        .await
+    }
+}
+
+async fn upsert(tx: &mut Tx<'_>, id: &str, user: &UserUpsert, now_ms: i64) -> Result<(UserRow, bool)> {
+    let written = tx
+        .query_opt(
+            UPSERT,
+            &[
+                id.into(),
+                (&user.email).into(),
+                user.name.as_ref().into(),
+                user.locale.as_ref().into(),
+                user.currency.into(),
+                (&user.meta).into(),
+                now_ms.into(),
+            ],
+        )
+        .await?;
+    let row = read(&written.ok_or_else(|| Error::bug("an upsert wrote no row"))?)?;
+    let is_new = row.id == id;
+    Ok((row, is_new))
+}
+
+async fn patch_one(tx: &mut Tx<'_>, id: &str, patch: UserPatch, now_ms: i64) -> Result<UserRow> {
+    let held = tx.query_opt(TOUCH, &[id.into(), now_ms.into()]).await?;
+    let mut row = read(&held.ok_or(Error::NotFound { what: "user" })?)?;
+    if patch == UserPatch::default() {
+        return Ok(row);
+    }
+    if let Some(sent) = &patch.meta {
+        row.meta =
+            merge_meta(&row.meta, sent).map_err(|large| Error::Conflict { what: large.to_string() })?;
+    }
+    row.name = patch.name.or(row.name);
+    row.locale = patch.locale.or(row.locale);
+    row.currency = patch.currency.map(str::to_owned).or(row.currency);
+    tx.execute(
+        "update users set name = $2, locale = $3, currency = $4, meta = $5 where id = $1",
+        &[
+            id.into(),
+            row.name.as_ref().into(),
+            row.locale.as_ref().into(),
+            row.currency.as_ref().into(),
+            (&row.meta).into(),
+        ],
+    )
+    .await?;
+    Ok(row)
+}
+
+fn read(row: &Row) -> Result<UserRow> {
+    Ok(UserRow {
+        id: row.opt_text_of_any(0)?.unwrap_or_default(),
+        email: row.opt_text_of_any(1)?.unwrap_or_default(),
+        name: row.opt_text_of_any(2)?,
+        locale: row.opt_text_of_any(3)?,
+        currency: row.opt_text_of_any(4)?,
+        meta: row.opt_text_of_any(5)?.unwrap_or_default(),
+        created_at_ms: row.int(6)?,
+        updated_at_ms: row.int(7)?,
+    })
+}
