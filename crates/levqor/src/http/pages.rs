@@ -114,12 +114,17 @@ struct Post {
     summary: String,
 }
 
+struct Rendered {
+    source: String,
+    text: Arc<Text>,
+}
+
 pub struct Pages {
     base: String,
     content: Content,
     reference: maud::Markup,
-    /// What was rendered before, with the source that it was made of. Only texts that exist get here.
-    rendered: Mutex<HashMap<(Folder, String), (String, Arc<Text>)>>,
+    /// What was rendered before. Only texts that exist get here.
+    rendered: Mutex<HashMap<(Folder, String), Rendered>>,
 }
 
 impl Pages {
@@ -246,11 +251,11 @@ impl Pages {
         let Some(source) = self.content.text(folder, name)? else { return Ok(None) };
         let key = (folder, name.to_owned());
         let rendered = || self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = rendered().get(&key).filter(|(known, _)| *known == source) {
-            return Ok(Some(text.clone()));
+        if let Some(known) = rendered().get(&key).filter(|known| known.source == source) {
+            return Ok(Some(known.text.clone()));
         }
         let text = Arc::new(markdown::render(&source, folder.ending()));
-        rendered().insert(key, (source, text.clone()));
+        rendered().insert(key, Rendered { source, text: text.clone() });
         Ok(Some(text))
     }
 }
