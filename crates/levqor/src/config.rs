@@ -92,6 +92,10 @@ pub struct Config {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub outbound_allow: Vec<IpNet>,
+    /// Where this service is reached from outside, without a slash at the end.
+    pub public_base_url: String,
+    /// Texts of one's own instead of the embedded ones.
+    pub content_dir: Option<PathBuf>,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -180,6 +184,8 @@ impl Config {
                 LogFormat::Text,
             )?,
             outbound_allow: vars.networks("OUTBOUND_ALLOW")?,
+            public_base_url: parse::public_base_url(&vars)?,
+            content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -241,6 +247,10 @@ impl Config {
             "LOG_LEVEL" => format!("{:?}", self.log_level).to_lowercase(),
             "LOG_FORMAT" => format!("{:?}", self.log_format).to_lowercase(),
             "OUTBOUND_ALLOW" => networks(&self.outbound_allow),
+            "PUBLIC_BASE_URL" => self.public_base_url.clone(),
+            "CONTENT_DIR" => {
+                self.content_dir.as_ref().map_or_else(String::new, |dir| dir.display().to_string())
+            }
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -313,6 +323,9 @@ mod tests {
             ),
             (&[("DATABASE_URL", "mysql://u:p4ss@h/d")], &["DATABASE_URL", "postgres://"]),
             (&[("CALLBACK_SECRET", "p4ss")], &["CALLBACK_SECRET", "whsec_"]),
+            (&[("PUBLIC_BASE_URL", "api.levqor.ai")], &["PUBLIC_BASE_URL", "api.levqor.ai", "https://"]),
+            (&[("PUBLIC_BASE_URL", "https://levqor.ai/x")], &["PUBLIC_BASE_URL", "/x", "https://"]),
+            (&[("PUBLIC_BASE_URL", "https://u:p4ss@levqor.ai")], &["PUBLIC_BASE_URL", "https://"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
         ];

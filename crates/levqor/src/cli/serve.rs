@@ -83,6 +83,9 @@ impl Serve {
         if let Some(dir) = self.workflows.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(Failure::usage(format!("--workflows {}: there is no such folder", dir.display())));
         }
+        if let Some(dir) = config.content_dir.as_ref().filter(|dir| !dir.is_dir()) {
+            return Err(Failure::usage(format!("CONTENT_DIR={}: there is no such folder", dir.display())));
+        }
         // From here on a signal is ours, so that one during the start still ends in an orderly way.
         let signals = Signals::listen()?;
         let log = LogSink::start(Box::new(std::io::stderr()))

@@ -166,6 +166,28 @@ pub(super) fn database(vars: &Vars<'_>) -> Result<Database, ConfigError> {
     }
 }
 
+/// An origin and nothing more: addresses are put together by appending a path.
+pub(super) fn public_base_url(vars: &Vars<'_>) -> Result<String, ConfigError> {
+    let Some(text) = vars.get("PUBLIC_BASE_URL") else { return Ok("https://api.levqor.ai".to_owned()) };
+    let allowed =
+        "expected where this service is reached, such as https://api.example.com, without path or query";
+    let url = url::Url::parse(text).map_err(|_| ConfigError::wrong("PUBLIC_BASE_URL", text, allowed))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ConfigError::hidden(
+            "PUBLIC_BASE_URL",
+            &format!("it holds a user or password; {allowed}"),
+        ));
+    }
+    let is_origin = matches!(url.scheme(), "http" | "https")
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    match is_origin {
+        true => Ok(url.origin().ascii_serialization()),
+        false => Err(ConfigError::wrong("PUBLIC_BASE_URL", text, allowed)),
+    }
+}
+
 /// One secret of the Standard Webhooks form, or two (newest first) during a rotation.
 pub(super) fn callback_secrets(vars: &Vars<'_>) -> Result<Vec<Secret>, ConfigError> {
     signature::parse_secrets(vars.get("CALLBACK_SECRET").unwrap_or_default())

@@ -85,6 +85,16 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Networks inside that may be called (callbacks, `http` steps), separated by commas; none otherwise",
     ),
+    setting(
+        "PUBLIC_BASE_URL",
+        "https://api.levqor.ai",
+        "Where this service is reached from outside; stands in the sitemap, robots.txt and security.txt",
+    ),
+    setting(
+        "CONTENT_DIR",
+        "",
+        "Folder with texts of your own for the pages (below); none: the embedded ones",
+    ),
     setting("WORKFLOWS_DIR", "workflows", "Folder whose workflow definitions are loaded at start"),
     setting(
         "WORKERS",

@@ -9,12 +9,14 @@ mod body;
 mod chunked;
 mod context;
 mod error;
+mod etag;
 mod gate;
 mod guard;
 mod head;
 mod headers;
 mod middleware;
 mod openapi;
+mod pages;
 mod rate_limit;
 mod router;
 pub mod schema;
@@ -45,6 +47,7 @@ pub struct App {
     keys: auth::Keys,
     limits: rate_limit::Limits,
     documents: openapi::Documents,
+    pages: pages::Pages,
 }
 
 /// The application behind its router: what a [`Server`] serves.
@@ -56,12 +59,14 @@ pub struct Served {
 impl Served {
     pub fn new(config: Config, engine: Engine, clock: Arc<dyn Clock>, log: Option<LogSink>) -> Arc<Served> {
         let (routes, document) = router::routes(config.environment).split_for_parts();
+        let documents = openapi::Documents::new(&document);
         let app = Arc::new(App {
             metrics: Metrics::default(),
             keys: auth::Keys::new(&config.api_keys),
             limits: rate_limit::Limits::new(&config),
             outbound: OutboundPolicy::new(config.outbound_allow.clone()),
-            documents: openapi::Documents::new(&document),
+            pages: pages::Pages::new(&config, documents.v3_1.bytes()),
+            documents,
             config,
             engine,
             clock,

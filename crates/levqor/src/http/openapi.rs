@@ -3,18 +3,16 @@
 //! Both are serialised once at the start and served as bytes with an `ETag`. The conversion to 3.0.3 covers what utoipa
 //! generates; a test looks for leftovers of 3.1.
 
-use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::api::health::API_VERSION;
-use super::body;
 use super::schema::{BareError, LegacyError, LineView, NamedError};
+use super::{etag, headers};
 
 /// What the document says beside its routes.
 #[derive(OpenApi)]
@@ -79,31 +77,17 @@ impl Documents {
 impl Edition {
     fn new(document: &Value) -> Self {
         let bytes = Bytes::from(format!("{document}\n"));
-        let digest = Sha256::digest(&bytes);
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::from_str(&format!("\"{hex}\"")).expect("hex in quotes is a header value");
-        Edition { bytes, etag }
+        Edition { etag: etag::of(&bytes), bytes }
+    }
+
+    /// The document as JSON.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// 200 with the document, or 304 to who has it.
     pub fn answer(&self, headers: &HeaderMap) -> Response {
-        let known =
-            headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let own = self.etag.to_str().unwrap_or_default();
-        let is_known = known
-            .split(',')
-            .map(|tag| tag.trim().trim_start_matches("W/"))
-            .any(|tag| tag == own || tag == "*");
-        let mut response = if is_known {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            body::raw_json(StatusCode::OK, self.bytes.clone())
-        };
-        response.headers_mut().insert(header::ETAG, self.etag.clone());
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        response
+        etag::answer(headers, &self.etag, headers::JSON, self.bytes.clone())
     }
 }
 

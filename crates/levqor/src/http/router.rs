@@ -19,6 +19,7 @@ use super::api::{batch, completion, documents, figures, health, intake, jobs, st
 use super::context::Context;
 use super::error::ApiError;
 use super::openapi::ApiDoc;
+use super::pages;
 use crate::config::Environment;
 
 /// Every route with its handler and description. In production there are no `_dev` routes.
@@ -56,10 +57,12 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
     }
 }
 
-/// The router with its fallbacks and labels.
+/// The router with pages, fallbacks and labels. Pages are for people: they stand in the sitemap, not in the document.
 pub fn finish(routes: Router<Arc<App>>, document: &OpenApi, app: Arc<App>) -> Router {
-    let labels = document.paths.paths.keys().map(|path| (path.clone(), Arc::from(path.as_str()))).collect();
+    let described = document.paths.paths.keys().map(String::as_str);
+    let labels = described.chain(pages::PATHS).map(|path| (path.to_owned(), Arc::from(path))).collect();
     routes
+        .merge(pages::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(other_method)
         .route_layer(Label(Arc::new(labels)))

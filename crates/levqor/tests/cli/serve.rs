@@ -84,6 +84,10 @@ fn a_wrong_setting_or_folder_stops_the_start_as_wrong_usage() {
     let folder = levqor(dir.path(), &[], &["serve", "--workflows", "nowhere"]);
     assert_eq!(folder.code, Some(2));
     assert!(folder.err.contains("nowhere"), "{}", folder.err);
+
+    let content = levqor(dir.path(), &[("CONTENT_DIR", "nowhere")], &["serve"]);
+    assert_eq!((content.code, content.err.lines().count()), (Some(2), 1), "{}", content.err);
+    assert!(content.err.contains("CONTENT_DIR=nowhere"), "{}", content.err);
 }
 
 #[test]

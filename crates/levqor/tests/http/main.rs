@@ -8,6 +8,7 @@ mod contract;
 mod framing;
 mod jobs;
 mod limits;
+mod pages;
 mod rates;
 mod server;
 mod surface;

@@ -27,10 +27,12 @@ async fn the_document_and_the_router_have_the_same_routes_and_methods() {
     }
 }
 
-/// The other way round: the router is filled from the list that the document is made of, and in no other way.
+/// The other way round: the router is filled from the list that the document is made of, and in no other way. Pages are the
+/// one exception: they are for people, and stand below no path of the API.
 #[test]
 fn no_route_bypasses_the_document() {
-    let router = include_str!("../../src/http/router.rs");
+    let router = include_str!("../../src/http/router.rs").replace(".merge(pages::routes())", "");
+    let pages = include_str!("../../src/http/pages.rs");
 
     for bypass in [".route(", ".route_service(", ".nest(", ".nest_service(", ".merge(", "fallback_service("] {
         assert!(
@@ -38,6 +40,18 @@ fn no_route_bypasses_the_document() {
             "router.rs must not call {bypass}: the document would miss the route"
         );
     }
+    let list = pages.split("pub const PATHS").nth(1).unwrap().split("];").next().unwrap();
+    let paths: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert!(paths.len() > 10 && paths.iter().all(|path| path.starts_with('/')), "{paths:?}");
+    for path in paths {
+        let is_page = path.starts_with("/public/") || path.contains('.');
+        assert!(is_page, "{path} is no page: describe it and put it into router.rs");
+    }
+    assert_eq!(pages.matches(".route(").count(), 1, "pages are routed from PATHS alone");
+    assert!(
+        !pages.contains("post(get") && pages.contains(".route(path, get(get_page))"),
+        "pages are only read"
+    );
 }
 
 #[tokio::test]
