@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use levqor_connectors::Bases;
 use levqor_core::duration::format_duration;
 
 use parse::Vars;
@@ -90,6 +91,8 @@ pub struct Config {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub outbound_allow: Vec<IpNet>,
+    /// Where vendors are reached.
+    pub vendors: Bases,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -173,6 +176,7 @@ impl Config {
                 LogFormat::Text,
             )?,
             outbound_allow: vars.networks("OUTBOUND_ALLOW")?,
+            vendors: parse::vendors(&vars)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -233,6 +237,11 @@ impl Config {
             "LOG_LEVEL" => format!("{:?}", self.log_level).to_lowercase(),
             "LOG_FORMAT" => format!("{:?}", self.log_format).to_lowercase(),
             "OUTBOUND_ALLOW" => networks(&self.outbound_allow),
+            "SLACK_BASE_URL" => self.vendors.slack.clone(),
+            "TELEGRAM_BASE_URL" => self.vendors.telegram.clone(),
+            "NOTION_BASE_URL" => self.vendors.notion.clone(),
+            "GMAIL_BASE_URL" => self.vendors.gmail.clone(),
+            "GOOGLE_TOKEN_URL" => self.vendors.google_token.clone(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -304,6 +313,8 @@ mod tests {
             ),
             (&[("DATABASE_URL", "mysql://u:p4ss@h/d")], &["DATABASE_URL", "postgres://"]),
             (&[("CALLBACK_SECRET", "p4ss")], &["CALLBACK_SECRET", "whsec_"]),
+            (&[("SLACK_BASE_URL", "slack.com")], &["SLACK_BASE_URL", "slack.com", "https://"]),
+            (&[("GOOGLE_TOKEN_URL", "http://a/b?c")], &["GOOGLE_TOKEN_URL", "http://a/b?c"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
         ];

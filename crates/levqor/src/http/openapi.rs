@@ -29,6 +29,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
     tags(
         (name = "jobs", description = "Jobs, from intake to callback"),
         (name = "workflows", description = "Definitions of what jobs do"),
+        (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "health", description = "How the service does"),
         (name = "documents", description = "This document")
     ),
