@@ -3,7 +3,24 @@
 //! | Want | Look in |
 //! | --- | --- |
 //! | the one guarded HTTP client, its errors and limits | [`net`] |
+//! | one action at a vendor, from a request's text to its result | [`connect`] |
+//! | which vendors, actions and parameters there are | [`catalogue`] |
+//! | how a vendor's answer becomes a result or a failure | `call.rs` |
+//! | what each vendor is sent | `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //!
-//! Invariant: this crate knows no job, no user and no store, and never repeats a call: retries are the engine's business.
+//! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
+//! engine's business.
 
+pub mod catalogue;
+pub mod connect;
 pub mod net;
+
+mod ask;
+mod call;
+mod gmail;
+mod mail;
+mod notion;
+mod slack;
+mod telegram;
+
+pub use connect::{Bases, Connectors, Error, Failure};

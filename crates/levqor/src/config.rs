@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use levqor_connectors::Bases;
 use levqor_core::duration::format_duration;
 
 use parse::Vars;
@@ -96,6 +97,8 @@ pub struct Config {
     pub public_base_url: String,
     /// Texts of one's own instead of the embedded ones.
     pub content_dir: Option<PathBuf>,
+    /// Where vendors are reached.
+    pub vendors: Bases,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -186,6 +189,7 @@ impl Config {
             outbound_allow: vars.networks("OUTBOUND_ALLOW")?,
             public_base_url: parse::public_base_url(&vars)?,
             content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
+            vendors: parse::vendors(&vars)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -251,6 +255,11 @@ impl Config {
             "CONTENT_DIR" => {
                 self.content_dir.as_ref().map_or_else(String::new, |dir| dir.display().to_string())
             }
+            "SLACK_BASE_URL" => self.vendors.slack.clone(),
+            "TELEGRAM_BASE_URL" => self.vendors.telegram.clone(),
+            "NOTION_BASE_URL" => self.vendors.notion.clone(),
+            "GMAIL_BASE_URL" => self.vendors.gmail.clone(),
+            "GOOGLE_TOKEN_URL" => self.vendors.google_token.clone(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -326,6 +335,8 @@ mod tests {
             (&[("PUBLIC_BASE_URL", "api.levqor.ai")], &["PUBLIC_BASE_URL", "api.levqor.ai", "https://"]),
             (&[("PUBLIC_BASE_URL", "https://levqor.ai/x")], &["PUBLIC_BASE_URL", "/x", "https://"]),
             (&[("PUBLIC_BASE_URL", "https://u:p4ss@levqor.ai")], &["PUBLIC_BASE_URL", "https://"]),
+            (&[("SLACK_BASE_URL", "slack.com")], &["SLACK_BASE_URL", "slack.com", "https://"]),
+            (&[("GOOGLE_TOKEN_URL", "http://a/b?c")], &["GOOGLE_TOKEN_URL", "http://a/b?c"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
         ];

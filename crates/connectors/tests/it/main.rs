@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod connect;
+mod gmail;
 mod guard;
 mod hostile;
+mod notion;
+mod slack;
+mod telegram;
 mod tls;
 
 use std::time::Duration;

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use levqor_connectors::Bases;
+use levqor_core::address::host_port;
 use levqor_core::duration::parse_duration_ms;
 use levqor_core::signature;
 
@@ -193,6 +195,26 @@ pub(super) fn callback_secrets(vars: &Vars<'_>) -> Result<Vec<Secret>, ConfigErr
     signature::parse_secrets(vars.get("CALLBACK_SECRET").unwrap_or_default())
         .map(|secrets| secrets.iter().map(|secret| Secret::new(secret.expose())).collect())
         .map_err(|problem| ConfigError::hidden("CALLBACK_SECRET", &problem.to_string()))
+}
+
+/// Where vendors are reached. A slash at the end is dropped.
+pub(super) fn vendors(vars: &Vars<'_>) -> Result<Bases, ConfigError> {
+    let address = |name: &str, default: String| {
+        let Some(text) = vars.get(name) else { return Ok(default) };
+        if host_port(text).is_none() || text.contains(['?', '#']) {
+            let allowed = "expected an address such as https://example.com/path, without ? and #";
+            return Err(ConfigError::wrong(name, text, allowed));
+        }
+        Ok(text.trim_end_matches('/').to_owned())
+    };
+    let own = Bases::default();
+    Ok(Bases {
+        slack: address("SLACK_BASE_URL", own.slack)?,
+        telegram: address("TELEGRAM_BASE_URL", own.telegram)?,
+        notion: address("NOTION_BASE_URL", own.notion)?,
+        gmail: address("GMAIL_BASE_URL", own.gmail)?,
+        google_token: address("GOOGLE_TOKEN_URL", own.google_token)?,
+    })
 }
 
 pub(super) fn secrets(vars: &Vars<'_>) -> Result<BTreeMap<String, Secret>, ConfigError> {

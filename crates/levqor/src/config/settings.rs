@@ -95,6 +95,19 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Folder with texts of your own for the pages (below); none: the embedded ones",
     ),
+    setting(
+        "SLACK_BASE_URL",
+        "https://slack.com/api",
+        "Where Slack's API is reached; this and the next four are for tests and proxies",
+    ),
+    setting("TELEGRAM_BASE_URL", "https://api.telegram.org", "Where Telegram's Bot API is reached"),
+    setting("NOTION_BASE_URL", "https://api.notion.com", "Where Notion's API is reached"),
+    setting("GMAIL_BASE_URL", "https://gmail.googleapis.com", "Where Gmail's API is reached"),
+    setting(
+        "GOOGLE_TOKEN_URL",
+        "https://oauth2.googleapis.com/token",
+        "The one address that Google's tokens are renewed at",
+    ),
     setting("WORKFLOWS_DIR", "workflows", "Folder whose workflow definitions are loaded at start"),
     setting(
         "WORKERS",

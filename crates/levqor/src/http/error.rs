@@ -7,6 +7,8 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use levqor_connectors::catalogue::Vendor;
+use levqor_connectors::{Error as ConnectError, Failure};
 use levqor_core::intake::Invalid;
 use levqor_engine::{DefinitionError, IntakeError};
 use serde_json::{Map, Value};
@@ -114,6 +116,12 @@ impl ApiError {
         ApiError::legacy(levqor_core::intake::INVALID_BODY, Some(problem.to_string()))
     }
 
+    /// 400: there is no connector of that name.
+    pub fn invalid_connector() -> Self {
+        ApiError::bare(StatusCode::BAD_REQUEST, "invalid_connector")
+            .with("valid", Vendor::ALL.map(Vendor::name).to_vec())
+    }
+
     // ---- shapes of newer routes ----------------------------------------------------------------------------------
 
     /// 400: malformed or invalid.
@@ -160,6 +168,48 @@ impl ApiError {
     /// 503: try again later.
     pub fn unavailable(message: impl Into<String>) -> Self {
         ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(1)
+    }
+
+    /// A connector's request or vendor went wrong.
+    pub fn connector(vendor: Vendor, error: ConnectError) -> Self {
+        match error {
+            ConnectError::ActionRequired
+            | ConnectError::CredentialsRequired(_)
+            | ConnectError::UnknownAction(_)
+            | ConnectError::ParamsRequired(_) => ApiError::bare(StatusCode::BAD_REQUEST, &error.to_string()),
+            ConnectError::Invalid(fields) => {
+                let message = fields.first().map(|(_, what)| what.clone()).unwrap_or_default();
+                ApiError::invalid("invalid_request", message).fields(fields)
+            }
+            ConnectError::Vendor(failure) => ApiError::vendor(vendor, &failure),
+        }
+    }
+
+    /// 429, 502 or 504: a vendor's fault, told in its own word and nobody else's.
+    fn vendor(vendor: Vendor, failure: &Failure) -> Self {
+        let code = match vendor {
+            Vendor::Gmail => "gmail_api_error",
+            Vendor::Notion => "notion_api_error",
+            Vendor::Slack => "slack_api_error",
+            Vendor::Telegram => "telegram_api_error",
+        };
+        let bad_gateway = StatusCode::BAD_GATEWAY;
+        let text = failure.to_string();
+        let (error, word) = match failure {
+            Failure::Refused { word } => (ApiError::named(bad_gateway, code, text), word.clone()),
+            Failure::RateLimited { retry_after_secs, word } => {
+                let limited = ApiError::named(StatusCode::TOO_MANY_REQUESTS, "connector_rate_limited", text);
+                (limited.retry_after(*retry_after_secs), word.clone())
+            }
+            Failure::Timeout => {
+                (ApiError::named(StatusCode::GATEWAY_TIMEOUT, "connector_timeout", text), None)
+            }
+            Failure::Unreachable { .. } => {
+                (ApiError::named(bad_gateway, "connector_unreachable", text), None)
+            }
+            Failure::BadAnswer => (ApiError::named(bad_gateway, "connector_bad_answer", text), None),
+        };
+        error.with("connector", vendor.name()).with("vendor_error", word)
     }
 
     // ---- HTTP itself ---------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ mod server;
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+use levqor_connectors::Connectors;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
 use levqor_engine::Engine;
@@ -43,6 +45,7 @@ pub struct App {
     pub log: Option<LogSink>,
     /// Where callbacks may go, as far as their URL tells.
     outbound: OutboundPolicy,
+    connectors: Connectors,
     metrics: Metrics,
     keys: auth::Keys,
     limits: rate_limit::Limits,
@@ -61,6 +64,11 @@ impl Served {
         let (routes, document) = router::routes(config.environment).split_for_parts();
         let documents = openapi::Documents::new(&document);
         let app = Arc::new(App {
+            connectors: Connectors::new(
+                &config.outbound_allow,
+                HeaderValue::from_static(concat!("Levqor/", env!("CARGO_PKG_VERSION"))),
+                config.vendors.clone(),
+            ),
             metrics: Metrics::default(),
             keys: auth::Keys::new(&config.api_keys),
             limits: rate_limit::Limits::new(&config),

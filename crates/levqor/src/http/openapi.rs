@@ -28,6 +28,7 @@ use super::{etag, headers};
         (name = "jobs", description = "Jobs, from intake to callback"),
         (name = "workflows", description = "Definitions of what jobs do"),
         (name = "users", description = "People"),
+        (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "health", description = "How the service does"),
         (name = "documents", description = "This document")
     ),

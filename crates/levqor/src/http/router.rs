@@ -15,7 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::api::{batch, completion, documents, figures, health, intake, jobs, status, users, workflows};
+use super::api::{
+    batch, completion, connect, documents, figures, health, intake, jobs, status, users, workflows,
+};
 use super::context::Context;
 use super::error::ApiError;
 use super::openapi::ApiDoc;
@@ -35,6 +37,9 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         // Holders of a key: submitting work.
         .routes(routes!(intake::submit_job))
         .routes(routes!(batch::submit_batch))
+        // Holders of a key: asking a vendor for something.
+        .routes(routes!(connect::call_connector))
+        .routes(routes!(connect::list_connectors))
         // Holders of a key: looking after it.
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))

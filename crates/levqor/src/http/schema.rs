@@ -168,3 +168,42 @@ pub struct NamedError {
     #[schema(nullable = false)]
     pub fields: Option<BTreeMap<String, String>>,
 }
+
+/// A refusal of a connector's route: `error` alone, or with what else is known.
+#[derive(ToSchema)]
+pub struct ConnectorRefusal {
+    /// A stable code; what is required is told in the words of the first version.
+    #[schema(example = "slack_api_error")]
+    pub error: String,
+    #[schema(nullable = false)]
+    pub message: Option<String>,
+    /// JSON pointer → what is wrong there.
+    #[schema(nullable = false)]
+    pub fields: Option<BTreeMap<String, String>>,
+    /// The names there are.
+    #[schema(nullable = false)]
+    pub valid: Option<Vec<String>>,
+    #[schema(nullable = false)]
+    pub connector: Option<String>,
+    /// The vendor's own word.
+    #[schema(example = "channel_not_found")]
+    pub vendor_error: Option<String>,
+    /// Of a wrong Content-Type.
+    pub details: Option<String>,
+}
+
+/// What a vendor is to do.
+#[derive(ToSchema)]
+pub struct ConnectBody {
+    #[schema(example = "post_message")]
+    pub action: String,
+    /// Slack, Notion, Telegram: the bot's or integration's token.
+    #[schema(nullable = false)]
+    pub token: Option<String>,
+    /// Gmail: `access_token`, or `refresh_token`, `client_id` and `client_secret`, or all of them.
+    #[schema(nullable = false, value_type = Object)]
+    pub credentials: Option<Value>,
+    /// As `GET /api/v1/connectors` describes them.
+    #[schema(nullable = false, value_type = Object)]
+    pub params: Option<Value>,
+}

@@ -4,6 +4,7 @@
 mod batch;
 mod body;
 mod client;
+mod connect;
 mod contract;
 mod framing;
 mod jobs;

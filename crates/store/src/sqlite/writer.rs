@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -38,6 +39,9 @@ struct Writer {
     /// There may be runnable jobs. False is certain: the last claim found fewer than it asked for.
     runnable: bool,
 }
+
+/// A pause of the work after which the pages that are cached are given back: up to 8 MB, read again in no time.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Why a transaction is not on disk.
 enum Broken {
@@ -76,7 +80,7 @@ pub(super) fn start(
 
 impl Writer {
     fn run(&mut self) {
-        while let Ok(first) = self.inbox.recv() {
+        while let Some(first) = self.next() {
             let mut batch = Vec::new();
             let mut closing = self.sort_in(first, &mut batch);
             while closing.is_none() && batch.len() < BATCH_MOST {
@@ -88,6 +92,19 @@ impl Writer {
             self.serve(batch);
             if let Some(closing) = closing {
                 return self.close(closing);
+            }
+        }
+    }
+
+    /// Waits for the next op; `None` when nobody is left to ask anything.
+    fn next(&mut self) -> Option<Op> {
+        match self.inbox.recv_timeout(IDLE) {
+            Ok(op) => Some(op),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                // Nothing depends on it.
+                lock(&self.conn).execute_batch("pragma shrink_memory").ok();
+                self.inbox.recv().ok()
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod completion;
+pub mod connect;
 pub mod documents;
 pub mod figures;
 pub mod health;

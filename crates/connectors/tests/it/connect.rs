@@ -1,0 +1,172 @@
+//! What holds for every vendor: refusals, limits, silence about credentials. And the tools of the vendors' own tests.
+
+use http::HeaderValue;
+use levqor_connectors::catalogue::Vendor;
+use levqor_connectors::{Bases, Connectors, Error, Failure};
+use levqor_testkit::{Act, Answer, Receiver, Script};
+use serde_json::{Value, json};
+
+/// Marks what must never be seen again.
+pub const TOKEN: &str = "canary-1234567890:AAsecret_token";
+
+/// Connectors whose vendors are all at this address, and nowhere else on loopback.
+pub fn connectors(base: &str) -> Connectors {
+    let base = base.trim_end_matches('/').to_owned();
+    let bases = Bases {
+        slack: base.clone(),
+        telegram: base.clone(),
+        notion: base.clone(),
+        google_token: format!("{base}/token"),
+        gmail: base,
+    };
+    Connectors::new(&[], HeaderValue::from_static("levqor-test/1"), bases)
+}
+
+pub async fn run(at: &str, vendor: Vendor, action: &str, params: Value) -> Result<Value, Error> {
+    let mut body = json!({"action": action, "params": params});
+    body[vendor.credentials_member()] = match vendor {
+        Vendor::Gmail => json!({"access_token": TOKEN}),
+        _ => TOKEN.into(),
+    };
+    connectors(at).limited_to(2_000).run(vendor, &body.to_string(), 784_111_777_000).await
+}
+
+/// A simple action of each vendor.
+const SIMPLE: [(Vendor, &str, &str); 4] = [
+    (Vendor::Slack, "list_channels", "/conversations.list"),
+    (Vendor::Telegram, "get_me", "/botcanary-1234567890:AAsecret_token/getMe"),
+    (Vendor::Notion, "search", "/v1/search"),
+    (Vendor::Gmail, "list_labels", "/gmail/v1/users/me/labels"),
+];
+
+fn refused(word: Option<&str>) -> Error {
+    Failure::Refused { word: word.map(str::to_owned) }.into()
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_vendors_word() {
+    let server = Receiver::start().await;
+    let bodies = [
+        (200, json!({"ok": false, "error": "channel_not_found"}), "channel_not_found"),
+        (401, json!({"ok": false, "error_code": 401, "description": "Unauthorized"}), "Unauthorized"),
+        (
+            400,
+            json!({"object": "error", "status": 400, "code": "validation_error", "message": "no"}),
+            "validation_error",
+        ),
+        (
+            403,
+            json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "errors": [{"reason": "insufficientPermissions"}]}}),
+            "insufficientPermissions",
+        ),
+    ];
+    for ((vendor, action, path), (status, body, word)) in SIMPLE.into_iter().zip(bodies) {
+        server.script(path, [Answer::status(status).body(body.to_string())]);
+
+        let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
+
+        assert_eq!(error, refused(Some(word)), "{vendor:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_tells_when_to_come_back() {
+    let server = Receiver::start().await;
+    for (vendor, action, path) in SIMPLE {
+        for (answer, secs) in [
+            (Answer::status(429).retry_after("7").body("{\"ok\":false}"), 7),
+            (Answer::status(429).retry_after("Sun, 06 Nov 1994 08:50:37 GMT"), 60),
+            (Answer::status(429).retry_after("99999999999999999999"), 86_400),
+            (Answer::status(429).body("no json"), 30),
+            (Answer::status(429).body("{\"ok\":false,\"parameters\":{\"retry_after\":5}}"), 5),
+        ] {
+            server.script(path, [answer]);
+
+            let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
+
+            assert_eq!(
+                error,
+                Failure::RateLimited { retry_after_secs: secs, word: None }.into(),
+                "{vendor:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_sorted_by_its_kind() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-length:";
+    for (vendor, action, _) in SIMPLE {
+        for (acts, expected) in [
+            (
+                vec![Act::ReadRequest, Act::send("HTTP/1.1 500 No\r\ncontent-length: 5\r\n\r\n<oh/>")],
+                Failure::Refused { word: None },
+            ),
+            (vec![Act::ReadRequest, Act::send(format!("{head} 4\r\n\r\nnope"))], Failure::BadAnswer),
+            (vec![Act::ReadRequest, Act::send(format!("{head} 2\r\n\r\n[]"))], Failure::BadAnswer),
+            (vec![Act::ReadRequest, Act::send(format!("{head} 99\r\n\r\n{{"))], Failure::BadAnswer),
+            (vec![Act::ReadRequest, Act::send(format!("{head} 99999999\r\n\r\n{{"))], Failure::BadAnswer),
+            (vec![Act::ReadRequest, Act::send("garbage\r\n\r\n")], Failure::BadAnswer),
+            (
+                vec![
+                    Act::ReadRequest,
+                    Act::send(
+                        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+                    ),
+                ],
+                Failure::Refused { word: None },
+            ),
+            (vec![Act::ReadRequest, Act::Hang], Failure::Timeout),
+        ] {
+            let shown = format!("{vendor:?} {acts:?}");
+            let server = Script::start(acts).await;
+
+            let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
+
+            assert_eq!(error, expected.into(), "{shown}");
+            assert_eq!(server.requests().len(), 1, "nothing is repeated: {shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable_and_no_address_is_told() {
+    let gone = {
+        let server = Receiver::start().await;
+        server.url("")
+    };
+    for (vendor, action, _) in SIMPLE {
+        let error = run(&gone, vendor, action, json!({})).await.unwrap_err();
+
+        assert_eq!(error, Failure::Unreachable { code: "connect_failed" }.into());
+        assert!(!format!("{error} {error:?}").contains("127.0.0.1"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_repeats_the_token_is_not_repeated() {
+    let server = Receiver::start().await;
+    for (vendor, action, path) in SIMPLE {
+        let text = format!("bad token {TOKEN}");
+        let body = json!({"ok": false, "error": text, "description": text, "code": text});
+        server.script(path, [Answer::status(401).body(body.to_string())]);
+
+        let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
+
+        assert_eq!(error, refused(Some("(hidden)")), "{vendor:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_ours_inside_is_called_only_where_the_operator_named_it() {
+    let elsewhere = Receiver::start().await;
+    let server = Receiver::start().await;
+    let place = json!({"ok": true, "file_id": "F1", "upload_url": elsewhere.url("/upload")});
+    server.script("/files.getUploadURLExternal", [Answer::json(&place)]);
+
+    let params = json!({"channel": "C1", "content": "hello"});
+    let error = run(&server.url(""), Vendor::Slack, "upload_file", params).await.unwrap_err();
+
+    assert_eq!(error, Failure::Unreachable { code: "address_refused" }.into());
+    assert!(elsewhere.received().is_empty());
+}
