@@ -157,7 +157,7 @@ async fn post(
     ];
     shared
         .client
-        .send(Request {
+        .send_for_status(Request {
             method: http::Method::POST,
             url: callback.url.clone(),
             headers,

@@ -20,6 +20,9 @@ use super::{CallError, Phase, Request, Timeouts, tls};
 const IDLE_MAX_PER_HOST: usize = 8;
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
+/// How long a body that nobody wants may take before its connection is closed.
+const DRAIN_FOR: Duration = Duration::from_millis(500);
+
 /// One guarded HTTP client; its clones share connections.
 #[derive(Clone)]
 pub struct Client {
@@ -61,10 +64,20 @@ impl Client {
 
     /// Makes one call and reads the whole answer.
     pub async fn send(&self, request: Request) -> Result<Response, CallError> {
+        self.call(request, true).await
+    }
+
+    /// Makes one call of which only status and headers matter: a body that is too long, cut or slow does not change them.
+    /// The body of the response is empty.
+    pub async fn send_for_status(&self, request: Request) -> Result<Response, CallError> {
+        self.call(request, false).await
+    }
+
+    async fn call(&self, request: Request, wants_body: bool) -> Result<Response, CallError> {
         let Request { method, url, headers, body, timeouts, max_response_bytes } = request;
         let prepared = prepare(method, &url, headers, body, &self.shared.policy)?;
         let host = prepared.host.clone();
-        let exchange = self.exchange(prepared, timeouts, max_response_bytes);
+        let exchange = self.exchange(prepared, timeouts, wants_body, max_response_bytes);
         match tokio::time::timeout(Duration::from_millis(timeouts.total_ms), exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(CallError::Timeout { host, phase: Phase::Total, limit_ms: timeouts.total_ms }),
@@ -75,6 +88,7 @@ impl Client {
         &self,
         prepared: Prepared,
         timeouts: Timeouts,
+        wants_body: bool,
         limit_bytes: usize,
     ) -> Result<Response, CallError> {
         let Prepared { host, request } = prepared;
@@ -91,8 +105,15 @@ impl Client {
         let mut answer = answer.map_err(|error| CallError::sort(error, &host, timeouts.connect_ms))?;
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
-        let body = read_body(answer, &host, limit_bytes).await?;
-        Ok(Response { status, headers, body })
+        if wants_body {
+            let body = read_body(answer, &host, limit_bytes).await?;
+            return Ok(Response { status, headers, body });
+        }
+        // A body that is short and quick is read all the same, so that the connection can be used again.
+        tokio::spawn(tokio::time::timeout(DRAIN_FOR, async move {
+            read_body(answer, &host, limit_bytes).await.ok();
+        }));
+        Ok(Response { status, headers, body: Bytes::new() })
     }
 }
 

@@ -7,7 +7,7 @@
 mod workflow_files;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -82,6 +82,11 @@ impl Serve {
         let config = config(&self.arguments())?;
         if let Some(dir) = self.workflows.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(Failure::usage(format!("--workflows {}: there is no such folder", dir.display())));
+        }
+        // The default folder may be missing; one that somebody named may not.
+        if config.workflows_dir != Path::new("workflows") && !config.workflows_dir.is_dir() {
+            let dir = config.workflows_dir.display();
+            return Err(Failure::usage(format!("WORKFLOWS_DIR={dir}: there is no such folder")));
         }
         if let Some(dir) = config.content_dir.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(Failure::usage(format!("CONTENT_DIR={}: there is no such folder", dir.display())));

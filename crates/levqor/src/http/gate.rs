@@ -27,11 +27,13 @@ pub struct Times {
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
+    /// How long a client may read nothing of an answer that waits for it.
+    pub write: Duration,
 }
 
 impl Default for Times {
     fn default() -> Self {
-        Times { head: Duration::from_secs(10), idle: Duration::from_secs(75) }
+        Times { head: Duration::from_secs(10), idle: Duration::from_secs(75), write: Duration::from_secs(15) }
     }
 }
 
@@ -107,6 +109,8 @@ pub struct Gate<S> {
     sleep: Option<Pin<Box<Sleep>>>,
     /// Set once our side is shut down: how much was dropped since.
     lingered_bytes: Option<usize>,
+    /// Runs while the client takes nothing of what we write.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
@@ -124,6 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             until: None,
             sleep: None,
             lingered_bytes: None,
+            stalled: None,
         }
     }
 
@@ -280,6 +285,24 @@ impl Phase {
     }
 }
 
+impl<S> Gate<S> {
+    /// Ends a connection whose client reads nothing: it would hold its place, and what we have for it, for ever.
+    fn mind_stall(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.times.write;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing")))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
@@ -304,7 +327,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let gate = self.get_mut();
+        let written = Pin::new(&mut gate.stream).poll_write(cx, bytes);
+        gate.mind_stall(cx, written)
     }
 
     fn poll_write_vectored(
@@ -312,7 +337,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, parts)
+        let gate = self.get_mut();
+        let written = Pin::new(&mut gate.stream).poll_write_vectored(cx, parts);
+        gate.mind_stall(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

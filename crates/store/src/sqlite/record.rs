@@ -9,7 +9,9 @@ use crate::{Result, callback, decode, figures};
 const STAY: &str = "update live_jobs set version = coalesce(?3, version) \
     where id = ?1 and claim = ?2 and state = 'running'";
 const IS_OURS: &str = "select 1 from live_jobs where id = ?1 and claim = ?2 and state = 'running'";
-const LEAVE: &str = "update live_jobs set version = coalesce(?3, version), state = ?4, due_at_ms = ?5, node = null \
+/// A job that goes back to wait for its definition has not started: its timeout counts from its first real start.
+const LEAVE: &str = "update live_jobs set version = coalesce(?3, version), state = ?4, due_at_ms = ?5, node = null, \
+    started_at_ms = case when ?4 <> 'undefined' then started_at_ms end \
     where id = ?1 and claim = ?2 and state = 'running'";
 const FIND: &str = "select version, deaths, started_at_ms from live_jobs \
     where id = ?1 and claim = ?2 and state = 'running'";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
-use levqor_core::json::text_from_body;
+use levqor_core::json::{compact, text_from_body};
 use levqor_core::workflow::{Definition, MAX_NAME_CHARS};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -158,6 +158,10 @@ pub async fn put_workflow(
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     let source = text_from_body(&body)
         .map_err(|problem| ApiError::invalid("invalid_workflow", problem.to_string()))?;
+    if body::is_json(&parts.headers) {
+        // YAML takes more than JSON does: what says that it is JSON has to be.
+        compact(source).map_err(|problem| ApiError::invalid("invalid_workflow", problem.to_string()))?;
+    }
     let stored = app.engine.put_workflow(name, source, "api").await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     let view = StoredView {

@@ -79,7 +79,7 @@ async fn a_malformed_chunk_ends_the_body_with_an_error() {
 async fn a_slow_head_is_refused_after_its_time() {
     let (mut client, server) = tokio::io::duplex(1024);
     let slot = Arc::new(Slot::default());
-    let times = Times { head: Duration::from_millis(30), idle: Duration::from_secs(60) };
+    let times = Times { head: Duration::from_millis(30), idle: Duration::from_secs(60), ..Times::default() };
     let mut gate = Gate::new(server, slot.clone(), Instant::now(), times);
     let mut buffer = [0; 256];
 
@@ -96,7 +96,8 @@ async fn a_slow_head_is_refused_after_its_time() {
 
 #[tokio::test]
 async fn a_silent_connection_ends_after_its_time() {
-    let times = Times { head: Duration::from_millis(30), idle: Duration::from_millis(60) };
+    let times =
+        Times { head: Duration::from_millis(30), idle: Duration::from_millis(60), ..Times::default() };
     let (mut client, server) = tokio::io::duplex(1024);
     let slot = Arc::new(Slot::default());
     let mut gate = Gate::new(server, slot.clone(), Instant::now(), times);
@@ -110,4 +111,15 @@ async fn a_silent_connection_ends_after_its_time() {
     assert_eq!(gate.read(&mut buffer).await.unwrap(), 0);
     assert!(before.elapsed() >= times.idle);
     assert!(slot.waiting_since_ms().is_some());
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection() {
+    let (near, _far) = tokio::io::duplex(64);
+    let times = Times { write: Duration::from_millis(30), ..Times::default() };
+    let mut gate = Gate::new(near, Arc::new(Slot::default()), Instant::now(), times);
+
+    let ended = tokio::time::timeout(Duration::from_secs(5), gate.write_all(&[0; 1_000])).await.unwrap();
+
+    assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }

@@ -15,6 +15,7 @@ use super::weight_of;
 use crate::wake::Effects;
 use crate::{Result, decode};
 
+/// A job that goes back to wait for its definition has not started: its timeout counts from its first real start.
 const MOVE: &str = "
 with input as materialized (
     select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])
@@ -22,7 +23,8 @@ with input as materialized (
 ), moved as materialized (
     update live_jobs l
     set state = i.state, due_at_ms = i.due_at_ms, version = coalesce(i.pin, l.version),
-        node = case when i.state = 'running' then l.node end
+        node = case when i.state = 'running' then l.node end,
+        started_at_ms = case when i.state <> 'undefined' then l.started_at_ms end
     from input i
     where l.id = any ($1) and l.id = i.id and l.claim = i.claim and l.node is not null
     returning l.id
