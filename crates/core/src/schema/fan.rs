@@ -95,8 +95,8 @@ impl<'a> Walk<'a> {
             let schemas = members.get(name).and_then(Value::as_object).into_iter().flat_map(Map::values);
             schemas.filter(|schema| walk.is_recursive(schema)).count() as u64
         };
-        let in_list = members.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
-        let of_places = u64::from(in_list.fold(false, |found, schema| self.is_recursive(schema) || found));
+        let mut in_list = members.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
+        let of_places = u64::from(in_list.any(|schema| self.is_recursive(schema)));
         let of_object = of_each(self, "properties").min(1)
             + of_each(self, "patternProperties")
             + one(self, "additionalProperties")

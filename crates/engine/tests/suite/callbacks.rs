@@ -16,6 +16,7 @@ each_engine!(
     a_failing_callback_is_tried_eight_times_by_the_schedule_with_the_same_id_and_body,
     a_redirect_is_a_failure_and_is_not_followed,
     a_receiver_that_answers_410_is_left_alone,
+    an_answer_counts_by_its_status_whatever_its_body,
     a_receiver_that_asks_for_time_gets_it,
     a_redelivery_has_the_same_id_and_body_and_a_new_signature,
     during_a_rotation_both_secrets_sign,
@@ -124,6 +125,19 @@ async fn a_receiver_that_answers_410_is_left_alone(database: Database) {
 
     assert_eq!(node.turn_callbacks(10).await.unwrap(), 0);
     assert_eq!(callback(&node, id).await.state, CallbackState::Gone);
+}
+
+async fn an_answer_counts_by_its_status_whatever_its_body(database: Database) {
+    let receiver = Receiver::start().await;
+    let long = "x".repeat(200_000);
+    receiver.script("/callback", [Answer::status(200).body(long.clone()), Answer::status(410).body(long)]);
+    let node = Node::by_hand(&database, settings(), TestClock::still()).await;
+
+    for expected in [CallbackState::Delivered, CallbackState::Gone] {
+        let id = end_a_job(&node, &receiver).await;
+        node.turn_callbacks(10).await.unwrap();
+        assert_eq!(callback(&node, id).await.state, expected);
+    }
 }
 
 async fn a_receiver_that_asks_for_time_gets_it(database: Database) {

@@ -85,6 +85,10 @@ fn a_wrong_setting_or_folder_stops_the_start_as_wrong_usage() {
     assert_eq!(folder.code, Some(2));
     assert!(folder.err.contains("nowhere"), "{}", folder.err);
 
+    let workflows = levqor(dir.path(), &[("WORKFLOWS_DIR", "nowhere")], &["serve"]);
+    assert_eq!((workflows.code, workflows.err.lines().count()), (Some(2), 1), "{}", workflows.err);
+    assert!(workflows.err.contains("WORKFLOWS_DIR=nowhere"), "{}", workflows.err);
+
     let content = levqor(dir.path(), &[("CONTENT_DIR", "nowhere")], &["serve"]);
     assert_eq!((content.code, content.err.lines().count()), (Some(2), 1), "{}", content.err);
     assert!(content.err.contains("CONTENT_DIR=nowhere"), "{}", content.err);

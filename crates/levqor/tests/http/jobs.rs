@@ -302,6 +302,25 @@ async fn a_path_names_a_workflow_by_the_same_rule_as_a_job() {
 }
 
 #[tokio::test]
+async fn a_definition_that_says_it_is_json_has_to_be() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let json = [("Content-Type", "application/json")];
+
+    for loose in [
+        r#"{"steps":[{"id":"a","transform":NaN}]}"#,
+        r#"{"steps":[{"id":"a","transform":1}],}"#,
+        "{steps: [{id: a, transform: yes}]}",
+        "steps:\n  - { id: a, transform: 1 }\n",
+    ] {
+        let put = anon.send("PUT", "/api/v1/workflows/x", &json, loose).await;
+        assert_eq!((put.status, put.error().as_str()), (400, "invalid_workflow"), "{loose}");
+    }
+    let strict = r#"{"steps":[{"id":"a","transform":1}]}"#;
+    assert_eq!(anon.send("PUT", "/api/v1/workflows/x", &json, strict).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_wait_is_a_duration_or_a_number_of_seconds() {
     let server = TestServer::start(&[]).await;
     let anon = server.anon();

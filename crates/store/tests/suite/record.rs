@@ -114,6 +114,8 @@ each_engine! {
 
         assert_eq!(world.state(id).await, State::Undefined);
         assert_eq!(world.claim_all(NOON).await, []);
+        let row = world.store.find_job(id).await.unwrap().unwrap();
+        assert_eq!(row.line.started_at_ms, None, "its timeout counts from its first real start");
     }
 
     async fn many_records_at_once_are_all_kept(world: World) {
