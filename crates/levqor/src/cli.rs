@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod demo;
 mod exit;
+mod health;
 mod jobs;
 mod loopback;
 mod migrate;
@@ -48,6 +49,7 @@ enum Command {
     Jobs(jobs::Jobs),
     Workflows(workflows::Workflows),
     Validate(validate::Validate),
+    Health(health::Health),
     Migrate(migrate::Migrate),
     Config(config::ShowConfig),
     Callbacks(callbacks::Callbacks),
@@ -96,6 +98,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Jobs(command) => command.run().await,
         Command::Workflows(command) => command.run().await,
         Command::Validate(command) => command.run().await,
+        Command::Health(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
         Command::Config(command) => command.run(),
         Command::Callbacks(command) => command.run().await,

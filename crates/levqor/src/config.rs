@@ -72,6 +72,14 @@ pub enum Database {
     Postgres(Secret),
 }
 
+/// The PEM files of a TLS server of our own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those that lead to its authority.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
 /// All that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -86,6 +94,8 @@ pub struct Config {
     pub batch_max_bytes: usize,
     pub max_connections: usize,
     pub trusted_proxies: Vec<IpNet>,
+    /// `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
     pub database: Database,
     pub build_id: String,
     /// Whether people can be looked up without a key.
@@ -163,6 +173,7 @@ impl Config {
             batch_max_bytes: vars.number("BATCH_MAX_BYTES", 1, 1 << 30, 16 << 20)? as usize,
             max_connections: vars.number("MAX_CONNECTIONS", 8, 1_000_000, 4_096)? as usize,
             trusted_proxies: vars.networks("TRUSTED_PROXIES")?,
+            tls: parse::tls(&vars)?,
             database: parse::database(&vars)?,
             build_id: vars.get("BUILD_ID").unwrap_or("dev").to_owned(),
             public_user_reads: vars.choice(
@@ -238,6 +249,10 @@ impl Config {
             "BATCH_MAX_BYTES" => self.batch_max_bytes.to_string(),
             "MAX_CONNECTIONS" => self.max_connections.to_string(),
             "TRUSTED_PROXIES" => networks(&self.trusted_proxies),
+            "TLS_CERT" => {
+                self.tls.as_ref().map_or(String::new(), |tls| tls.certificate.display().to_string())
+            }
+            "TLS_KEY" => self.tls.as_ref().map_or(String::new(), |tls| tls.key.display().to_string()),
             "SQLITE_PATH" => match &self.database {
                 Database::Sqlite(path) => path.display().to_string(),
                 Database::Postgres(_) => String::new(),
@@ -319,6 +334,8 @@ mod tests {
             (&[("LOG_LEVEL", "loud")], &["LOG_LEVEL", "loud", "error, warn, info"]),
             (&[("LOG_FORMAT", "xml")], &["LOG_FORMAT", "xml", "text, json"]),
             (&[("TRUSTED_PROXIES", "10.0.0.0/8,nonsense")], &["TRUSTED_PROXIES", "nonsense", "network"]),
+            (&[("TLS_CERT", "cert.pem")], &["TLS_CERT", "TLS_KEY", "both"]),
+            (&[("TLS_KEY", "key.pem")], &["TLS_CERT", "TLS_KEY", "both"]),
             (&[("SHUTDOWN_GRACE", "30")], &["SHUTDOWN_GRACE", "\"30\"", "30s"]),
             (&[("HOST", "example.com"), ("API_KEYS", "k")], &["HOST", "example.com", "address"]),
             (&[("HOST", "0.0.0.0")], &["HOST", "0.0.0.0", "API_KEYS", "loopback"]),

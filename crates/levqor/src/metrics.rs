@@ -41,6 +41,8 @@ pub struct Metrics {
     pub connections_evicted: Counter,
     /// Requests that were not well-formed HTTP.
     pub refused_heads: Counter,
+    /// TLS handshakes that came to nothing.
+    pub tls_failures: Counter,
     /// Handlers that panicked.
     pub panics: Counter,
 }
@@ -57,6 +59,7 @@ impl Default for Metrics {
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         let (connections_evicted, refused_heads, panics) =
             (Counter::default(), Counter::default(), Counter::default());
+        let tls_failures = Counter::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_seconds", "Time from head to answer", durations.clone());
         registry.register("http_connections", "Open connections", connections.clone());
@@ -71,6 +74,7 @@ impl Default for Metrics {
             "Requests that were not well-formed HTTP",
             refused_heads.clone(),
         );
+        registry.register("tls_failures", "TLS handshakes that came to nothing", tls_failures.clone());
         registry.register("http_panics", "Handlers that panicked", panics.clone());
         Metrics {
             registry,
@@ -80,6 +84,7 @@ impl Default for Metrics {
             connections_refused,
             connections_evicted,
             refused_heads,
+            tls_failures,
             panics,
         }
     }

@@ -26,6 +26,14 @@ pub struct Server {
     pub key: Option<String>,
 }
 
+/// Whose certificate is believed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    Authorities,
+    /// For questions to this machine alone that carry no key: a certificate names the host as others reach it.
+    Anyone,
+}
+
 /// One server with one key.
 pub struct Api {
     http: reqwest::Client,
@@ -109,11 +117,15 @@ impl<'a> Call<'a> {
 }
 
 impl Api {
+    pub fn new(server: &Server) -> Result<Api, Failure> {
+        Api::with(server, Trust::Authorities)
+    }
+
     #[allow(
         clippy::disallowed_methods,
         reason = "this client calls the server its user names, loopback included"
     )]
-    pub fn new(server: &Server) -> Result<Api, Failure> {
+    pub fn with(server: &Server, trust: Trust) -> Result<Api, Failure> {
         let base = server.url.trim_end_matches('/').to_owned();
         let is_http = base.starts_with("http://") || base.starts_with("https://");
         if !is_http || base.parse::<url::Url>().is_err() {
@@ -124,6 +136,7 @@ impl Api {
             .user_agent(concat!("levqor-cli/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
+            .tls_danger_accept_invalid_certs(trust == Trust::Anyone)
             .build()
             .map_err(|error| Failure::failed(chain(&error)))?;
         let key = server.key.clone().filter(|key| !key.is_empty());
@@ -171,7 +184,12 @@ impl Api {
             return Failure::usage(format!("the request cannot be made: {}", chain(error)));
         }
         let base = &self.base;
+        let whole = chain(error);
         let message = match error.is_connect() {
+            true if whole.contains("certificate") => format!(
+                "{base} has a certificate that is not trusted here ({}); SSL_CERT_FILE names one to trust",
+                whole.rsplit(": ").next().unwrap_or(&whole)
+            ),
             true => format!(
                 "nothing answers at {base}; is the server running (`make run`), and is --url or BASE_URL right?"
             ),

@@ -1,9 +1,10 @@
 //! `levqor serve`: puts the parts together, and takes them apart again in the right order.
 //!
-//! Configuration → log → port → store → callback secret → engine → workflow files → HTTP, and on SIGTERM or SIGINT the way back:
+//! Configuration → log → certificate → port → store → callback secret → engine → workflow files → HTTP, and on SIGTERM or SIGINT the way back:
 //! requests and running steps get `SHUTDOWN_GRACE`, the rest is handed back, the store closes last. A second signal ends
 //! the process at once; a crash at any point costs nothing that was promised.
 
+mod service;
 mod workflow_files;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use levqor::config::{Config, Database, Environment};
-use levqor::http::{Port, Served, Server};
+use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::{self, LogSink};
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
@@ -124,7 +125,9 @@ impl Serve {
 
 async fn serve(config: Config, log: LogSink, signals: Signals) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    // First of all: a start that must fail because the port is taken leaves no database behind and migrates none.
+    let tls = config.tls.as_ref().map(Tls::load).transpose();
+    let tls = tls.map_err(|error| Failure::usage(error.to_string()))?;
+    // Before the store: a start that must fail because the port is taken leaves no database behind and migrates none.
     let port = Port::reserve(&config).map_err(|error| Failure::failed(error.to_string()))?;
     let node = format!("{:032x}", rand::random::<u128>());
     let store =
@@ -132,7 +135,7 @@ async fn serve(config: Config, log: LogSink, signals: Signals) -> Result<(), Fai
     let store = Arc::new(store);
     let outcome = match callback_secrets(&store, &config).await {
         Ok(secrets) => {
-            let parts = Parts { port, config, log, clock, signals };
+            let parts = Parts { port, tls, config, log, clock, signals };
             run_on(store.clone(), secrets, parts).await
         }
         Err(failure) => Err(failure),
@@ -144,6 +147,7 @@ async fn serve(config: Config, log: LogSink, signals: Signals) -> Result<(), Fai
 /// What is there before the database is.
 struct Parts {
     port: Port,
+    tls: Option<Tls>,
     config: Config,
     log: LogSink,
     clock: Arc<dyn Clock>,
@@ -163,13 +167,18 @@ async fn run_on(store: Arc<Store>, secrets: Vec<Secret>, parts: Parts) -> Result
 }
 
 async fn listen(engine: &Engine, parts: Parts) -> Result<(), Failure> {
-    let Parts { port, config, log, clock, signals } = parts;
+    let Parts { port, tls, config, log, clock, signals } = parts;
     let loaded = workflow_files::load(engine, &config.workflows_dir).await;
     let (is_open, environment, grace) = (config.is_open(), config.environment, config.shutdown_grace);
     let server = Server::listen(port, Served::new(config, engine.clone(), clock, Some(log)))
         .map_err(|error| Failure::failed(error.to_string()))?;
     let address = server.local_addr().map_err(|error| Failure::failed(error.to_string()))?;
-    announce(&format!("http://{address}"), is_open, environment, &loaded);
+    let (scheme, server) = match tls {
+        Some(tls) => ("https", server.with_tls(tls)),
+        None => ("http", server),
+    };
+    announce(&format!("{scheme}://{address}"), is_open, environment, &loaded);
+    service::tell("READY=1");
 
     let stop = CancellationToken::new();
     let stopped = async {
@@ -258,6 +267,7 @@ impl Signals {
         tracing::info!(
             "stopping: no new work; requests and running steps get SHUTDOWN_GRACE (a second signal stops at once)"
         );
+        service::tell("STOPPING=1");
         stop.cancel();
         self.next().await;
     }

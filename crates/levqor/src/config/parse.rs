@@ -12,7 +12,7 @@ use levqor_core::address::host_port;
 use levqor_core::duration::parse_duration_ms;
 use levqor_core::signature;
 
-use super::{Database, Secret, default_host, settings};
+use super::{Database, Secret, TlsFiles, default_host, settings};
 
 /// Why there is no start: one line for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +165,19 @@ pub(super) fn database(vars: &Vars<'_>) -> Result<Database, ConfigError> {
             "DATABASE_URL",
             "expected a URL that begins with postgres://; SQLite files go to SQLITE_PATH",
         )),
+    }
+}
+
+/// A certificate without its key is no use, and plain HTTP where TLS was meant would be worse.
+pub(super) fn tls(vars: &Vars<'_>) -> Result<Option<TlsFiles>, ConfigError> {
+    match (vars.get("TLS_CERT"), vars.get("TLS_KEY")) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(TlsFiles { certificate: certificate.into(), key: key.into() }))
+        }
+        _ => {
+            Err(ConfigError::hidden("TLS_CERT and TLS_KEY", "only one of them is set; set both, or neither"))
+        }
     }
 }
 

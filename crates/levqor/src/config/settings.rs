@@ -62,6 +62,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Networks of proxies whose `X-Forwarded-For` is believed, separated by commas",
     ),
+    setting(
+        "TLS_CERT",
+        "",
+        "PEM file with the server's certificate and those above it: Levqor speaks TLS itself. Read again when it changes",
+    ),
+    setting("TLS_KEY", "", "PEM file with the key of `TLS_CERT`, without a passphrase"),
     setting("SQLITE_PATH", "levqor.db", "The SQLite file; its folder is created"),
     setting(
         "DATABASE_URL",

@@ -324,11 +324,22 @@ impl From<DefinitionError> for ApiError {
     }
 }
 
-/// The body of [`ApiError::unavailable`] when there is no room for another connection; written without hyper.
+/// The answer when there is no room for another connection.
 pub fn too_many_connections() -> Vec<u8> {
     let body = "{\"error\":\"unavailable\",\"message\":\"too many connections\"}\n";
+    unserved("503 Service Unavailable\r\nretry-after: 1", body)
+}
+
+/// The answer to plain HTTP where TLS is expected.
+pub fn plain_http() -> Vec<u8> {
+    let body = "{\"error\":\"https_required\",\"message\":\"this port speaks TLS: use https://\"}\n";
+    unserved("400 Bad Request", body)
+}
+
+/// An answer that is written without hyper; `status` may bring headers along.
+fn unserved(status: &str, body: &str) -> Vec<u8> {
     format!(
-        "HTTP/1.1 503 Service Unavailable\r\n{}: application/json\r\n{}: {}\r\nretry-after: 1\r\nconnection: close\r\n{}\r\n{body}",
+        "HTTP/1.1 {status}\r\n{}: application/json\r\n{}: {}\r\nconnection: close\r\n{}\r\n{body}",
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,
         body.len(),

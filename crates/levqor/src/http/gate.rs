@@ -65,6 +65,12 @@ impl Slot {
         Refusal::from_code(self.refusal.swap(0, Ordering::Relaxed))
     }
 
+    /// The connection is without a request from now on.
+    pub fn waits_from(&self, now: Instant, epoch: Instant) {
+        let waiting_ms = now.duration_since(epoch).as_millis() as u64;
+        self.waiting_since_ms.store(waiting_ms.max(1), Ordering::Relaxed);
+    }
+
     /// Since when the connection has been without a request; `None` while it has one.
     pub fn waiting_since_ms(&self) -> Option<u64> {
         Some(self.waiting_since_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
@@ -147,7 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         if self.input.capacity() - self.input.len() < 1024 {
             self.input.reserve(4096);
         }
-        let count = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input))?;
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input));
+        let count = match read {
+            // A TLS client that closed without a goodbye. Requests say where they end, so nothing can be cut off unseen.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            read => read?,
+        };
         self.is_eof = count == 0;
         Poll::Ready(Ok(count))
     }
@@ -160,8 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             _ => {
                 let now = Instant::now();
                 let limit = if has_begun || self.is_fresh { self.times.head } else { self.times.idle };
-                let waiting_ms = now.duration_since(self.epoch).as_millis() as u64;
-                self.slot.waiting_since_ms.store(waiting_ms.max(1), Ordering::Relaxed);
+                self.slot.waits_from(now, self.epoch);
                 self.until = Some((now + limit, has_begun));
                 now + limit
             }
@@ -287,11 +297,7 @@ impl Phase {
 
 impl<S> Gate<S> {
     /// Ends a connection whose client reads nothing: it would hold its place, and what we have for it, for ever.
-    fn mind_stall(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+    fn mind_stall<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -347,7 +353,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        // TLS holds back what the socket does not take.
+        let gate = self.get_mut();
+        let flushed = Pin::new(&mut gate.stream).poll_flush(cx);
+        gate.mind_stall(cx, flushed)
     }
 
     /// Shuts our side down, and lingers when the client may still be sending.
@@ -356,7 +365,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         let mut dropped = match gate.lingered_bytes {
             Some(dropped) => dropped,
             None => {
-                ready!(Pin::new(&mut gate.stream).poll_shutdown(cx))?;
+                let shut = Pin::new(&mut gate.stream).poll_shutdown(cx);
+                ready!(gate.mind_stall(cx, shut))?;
                 gate.until = Some((Instant::now() + LINGER_LIMIT, true));
                 0
             }

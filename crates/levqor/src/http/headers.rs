@@ -55,7 +55,7 @@ pub fn apply(headers: &mut HeaderMap) {
     }
 }
 
-/// The standard headers as they go over the wire, for the one answer that is written without hyper.
+/// The standard headers as they go over the wire, for answers that are written without hyper.
 pub fn as_text() -> String {
     STANDARD.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
 }

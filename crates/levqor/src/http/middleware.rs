@@ -44,6 +44,7 @@ pub async fn answer(
 
     // 2. Who asks.
     let client = client_address(peer, request.headers(), &app.config.trusted_proxies);
+    app.strangers.mind(peer, request.headers(), &app.config.trusted_proxies);
     let context = Context::new(client);
 
     // 3. What the gate refused never reaches the router; its head is not this one, but a stand-in.

@@ -21,6 +21,8 @@ mod rate_limit;
 mod router;
 pub mod schema;
 mod server;
+mod strangers;
+mod tls;
 
 use std::sync::Arc;
 
@@ -35,6 +37,7 @@ use crate::logging::LogSink;
 use crate::metrics::Metrics;
 
 pub use server::{Port, Server};
+pub use tls::{Tls, TlsError};
 
 /// What handlers share.
 pub struct App {
@@ -49,6 +52,7 @@ pub struct App {
     metrics: Metrics,
     keys: auth::Keys,
     limits: rate_limit::Limits,
+    strangers: strangers::Strangers,
     documents: openapi::Documents,
     pages: pages::Pages,
 }
@@ -72,6 +76,7 @@ impl Served {
             metrics: Metrics::default(),
             keys: auth::Keys::new(&config.api_keys),
             limits: rate_limit::Limits::new(&config),
+            strangers: strangers::Strangers::default(),
             outbound: OutboundPolicy::new(config.outbound_allow.clone()),
             pages: pages::Pages::new(&config, documents.v3_1.bytes()),
             documents,

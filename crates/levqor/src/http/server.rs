@@ -1,5 +1,8 @@
 //! The accept loop: sockets in, one task per connection, and a graceful end.
 //!
+//! With TLS, the handshake is part of the connection's task: it has a limit of its own, counts against the cap, and waits like
+//! a connection without a request does.
+//!
 //! Connections are capped. When the cap is reached, the one that has waited longest without a request makes room (idle
 //! keep-alives, slow heads); when all of them have requests, the newcomer is told so at once.
 
@@ -12,13 +15,15 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::gate::{Gate, Slot, Times};
 use super::head::MAX_HEAD_BYTES;
+use super::tls::{self, Tls};
 use super::{Served, error, middleware};
 use crate::config::Config;
 
@@ -45,6 +50,7 @@ pub struct Server {
     connections: Arc<Connections>,
     max_connections: usize,
     refusals: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// The open connections.
@@ -128,8 +134,14 @@ impl Server {
             }),
             max_connections,
             refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
+            tls: None,
             served,
         })
+    }
+
+    /// The same, speaking TLS.
+    pub fn with_tls(self, tls: Tls) -> Server {
+        Server { tls: Some(Arc::new(tls)), ..self }
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -141,6 +153,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) {
         let mut stop = std::pin::pin!(stop);
         let mut next_id = 0;
+        // Ends with this function.
+        let mut looking = JoinSet::new();
+        if let Some(tls) = &self.tls {
+            looking.spawn(tls.clone().keep_looking());
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -181,14 +198,39 @@ impl Server {
         // Without it, Nagle's algorithm holds back the second small answer of a connection for up to 40 ms.
         let _ = stream.set_nodelay(true);
         let slot = Arc::new(Slot::default());
+        let epoch = self.connections.epoch;
+        slot.waits_from(Instant::now(), epoch);
         self.connections.lock().insert(id, slot.clone());
         metrics.connections.inc();
         let leave = Leave { id, connections: self.connections.clone(), served: self.served.clone() };
-        let gate = Gate::new(stream, slot.clone(), self.connections.epoch, Times::default());
-        tokio::spawn(serve(gate, slot, peer, leave));
+        let times = Times::default();
+        match &self.tls {
+            None => {
+                let gate = Gate::new(stream, slot.clone(), epoch, times);
+                tokio::spawn(serve(gate, slot, peer, leave));
+            }
+            Some(tls) => {
+                let config = tls.serving();
+                tokio::spawn(async move {
+                    match tls::greet(config, stream, &slot, times.head).await {
+                        Some(stream) => {
+                            let gate = Gate::new(stream, slot.clone(), epoch, times);
+                            serve(gate, slot, peer, leave).await;
+                        }
+                        None => {
+                            leave.served.app.metrics.tls_failures.inc();
+                        }
+                    }
+                });
+            }
+        }
     }
 
     fn refuse(&self, mut stream: TcpStream) {
+        if self.tls.is_some() {
+            // It could not read a word before its handshake, for which there is no room.
+            return;
+        }
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             let _permit = permit;
@@ -205,7 +247,10 @@ impl Server {
     }
 }
 
-async fn serve(gate: Gate<TcpStream>, slot: Arc<Slot>, peer: SocketAddr, leave: Leave) {
+async fn serve<S>(gate: Gate<S>, slot: Arc<Slot>, peer: SocketAddr, leave: Leave)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let served = leave.served.clone();
     let service = service_fn(|request| middleware::answer(served.clone(), slot.clone(), peer, request));
     let connection = hyper::server::conn::http1::Builder::new()

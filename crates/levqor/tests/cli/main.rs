@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod client;
+mod deployment;
 mod program;
 mod serve;

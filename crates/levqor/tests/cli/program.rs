@@ -68,11 +68,15 @@ impl Running {
     }
 
     /// SIGTERM, and the exit code that follows.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn stop(&mut self) -> Option<i32> {
         let kill =
             Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
         assert!(kill.success());
         self.child.wait().unwrap().code()
+    }
+
+    pub fn terminate(mut self) -> Option<i32> {
+        self.stop()
     }
 }
 

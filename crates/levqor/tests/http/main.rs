@@ -13,4 +13,5 @@ mod pages;
 mod rates;
 mod server;
 mod surface;
+mod tls;
 mod users;

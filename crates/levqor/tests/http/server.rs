@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use levqor::config::Config;
-use levqor::http::{Port, Served, Server};
+use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::LogSink;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
@@ -84,6 +84,7 @@ impl TestServer {
         }
         let config = Config::from_map(&map).unwrap();
         let port = Port::reserve(&config).unwrap();
+        let tls = config.tls.as_ref().map(|files| Tls::load(files).unwrap());
         let store = Store::open(&Location::Sqlite(dir.join("test.db")), "test-node").await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
@@ -93,6 +94,10 @@ impl TestServer {
         let log = LogSink::start(Box::new(logged.clone())).unwrap();
         let served = Served::new(config, engine.clone(), clock, Some(log.clone()));
         let server = Server::listen(port, served).unwrap();
+        let server = match tls {
+            Some(tls) => server.with_tls(tls),
+            None => server,
+        };
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let until = async {

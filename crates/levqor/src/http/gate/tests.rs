@@ -123,3 +123,36 @@ async fn a_client_that_reads_nothing_loses_its_connection() {
 
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }
+
+/// A peer behind TLS that takes nothing: bytes are accepted into a buffer that is never sent.
+struct Clogged;
+
+impl AsyncRead for Clogged {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Clogged {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_back_for_a_client_that_reads_nothing_ends_too() {
+    let times = Times { write: Duration::from_millis(20), ..Times::default() };
+    let mut gate = Gate::new(Clogged, Arc::new(Slot::default()), Instant::now(), times);
+
+    gate.write_all(b"an answer").await.unwrap();
+    assert_eq!(gate.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(gate.shutdown().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
