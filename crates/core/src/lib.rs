@@ -4,6 +4,7 @@
 //! of ours but the one that callbacks name. Everything here can be tested with literal values.
 
 pub mod address;
+pub mod audit;
 pub mod callback;
 pub mod clock;
 pub mod duration;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use levqor_core::audit::Actor;
 use levqor_core::workflow::{Definition, Problem};
 use levqor_store::{Store, WorkflowHead, WorkflowRow};
 
@@ -141,19 +142,21 @@ impl Engine {
         name: &str,
         source: &str,
         origin: &str,
+        by: &Actor,
     ) -> Result<Stored, DefinitionError> {
         let shared = &self.shared;
         let definition = Definition::parse(source, Some(name)).map_err(DefinitionError::Invalid)?;
-        let (row, created) = shared.store.put_workflow(name, source, origin, shared.clock.now_ms()).await?;
+        let (row, created) =
+            shared.store.put_workflow(name, source, origin, by, shared.clock.now_ms()).await?;
         shared.definitions.refresh(&shared.store).await?;
         while shared.store.move_defined(500).await? > 0 {}
         Ok(Stored { row, definition: Arc::new(definition), created })
     }
 
     /// New jobs of this name are refused from now on; running ones stay on their versions.
-    pub async fn delete_workflow(&self, name: &str) -> levqor_store::Result<()> {
+    pub async fn delete_workflow(&self, name: &str, by: &Actor) -> levqor_store::Result<()> {
         let shared = &self.shared;
-        shared.store.delete_workflow(name, shared.clock.now_ms()).await?;
+        shared.store.delete_workflow(name, by, shared.clock.now_ms()).await?;
         shared.definitions.refresh(&shared.store).await
     }
 

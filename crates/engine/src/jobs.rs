@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use levqor_core::audit::Actor;
 use levqor_core::id::JobId;
 use levqor_core::job::JobError;
 use levqor_core::plan::{self, Progress};
@@ -85,10 +86,10 @@ impl Engine {
 
     /// Ends a live job as cancelled, whatever it is doing; a running step is given up. Cancelling twice is a success.
     /// `Conflict` when the job ended otherwise.
-    pub async fn cancel_job(&self, id: JobId) -> levqor_store::Result<()> {
+    pub async fn cancel_job(&self, id: JobId, by: &Actor) -> levqor_store::Result<()> {
         let shared = &self.shared;
         let reason = JobError::new("cancelled", "a caller cancelled the job");
-        match shared.store.end_job(id, End::Cancelled { reason }, shared.clock.now_ms()).await? {
+        match shared.store.end_job(id, End::Cancelled { reason }, by, shared.clock.now_ms()).await? {
             Ended::Now => {
                 Counters::add(&shared.counters.cancelled, 1);
                 hints::look_at(shared, id).await;
@@ -102,10 +103,15 @@ impl Engine {
     }
 
     /// `_dev/complete`: ends a live job with this result (compact JSON), fencing off a running claim.
-    pub async fn complete_job(&self, id: JobId, result: String) -> levqor_store::Result<Completed> {
+    pub async fn complete_job(
+        &self,
+        id: JobId,
+        result: String,
+        by: &Actor,
+    ) -> levqor_store::Result<Completed> {
         let shared = &self.shared;
         let wanted = levqor_core::json::sorted(&result);
-        match shared.store.end_job(id, End::Completed { result }, shared.clock.now_ms()).await? {
+        match shared.store.end_job(id, End::Completed { result }, by, shared.clock.now_ms()).await? {
             Ended::Now => {
                 Counters::add(&shared.counters.succeeded, 1);
                 hints::look_at(shared, id).await;
@@ -129,13 +135,13 @@ impl Engine {
     }
 
     /// Starts a failed, cancelled or expired job again from its failed step.
-    pub async fn retry_job(&self, id: JobId) -> levqor_store::Result<()> {
-        self.shared.store.retry_job(id, self.shared.clock.now_ms()).await
+    pub async fn retry_job(&self, id: JobId, by: &Actor) -> levqor_store::Result<()> {
+        self.shared.store.retry_job(id, by, self.shared.clock.now_ms()).await
     }
 
     /// Makes the job's newest callback due at once; returns its `webhook-id`.
-    pub async fn redeliver_callback(&self, id: JobId) -> levqor_store::Result<String> {
-        self.shared.store.redeliver(id, self.shared.clock.now_ms()).await
+    pub async fn redeliver_callback(&self, id: JobId, by: &Actor) -> levqor_store::Result<String> {
+        self.shared.store.redeliver(id, by, self.shared.clock.now_ms()).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! Verbs are atomic facts ("record this if still mine"), never policies. A transaction never leaves this crate. Times are
 //! arguments (milliseconds since 1970); only the liveness of nodes uses the database's clock.
 
+mod audit;
 mod callback;
 mod decode;
 mod fault;
@@ -26,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use levqor_core::audit::{Act, Actor};
 use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
 use levqor_core::job::{ClaimedJob, Fenced, Finish, Idempotency, Intake, JobError, NewJob, Record};
@@ -220,25 +222,54 @@ impl Store {
 
     /// Ends a live job, whatever it is doing: its claim is fenced off, its callback becomes due (composed by
     /// `levqor_core::callback::compose`), all in one commit. `NotFound` for an unknown id.
-    pub async fn end_job(&self, id: JobId, end: End, now_ms: i64) -> Result<Ended> {
+    pub async fn end_job(&self, id: JobId, end: End, by: &Actor, now_ms: i64) -> Result<Ended> {
         let end = Arc::new(end);
+        let action = match &*end {
+            End::Cancelled { .. } => "job.cancel",
+            End::Completed { .. } => "job.complete",
+        };
+        let act = Act::new(by, action, id.to_string(), now_ms);
         self.write(move |tx| {
-            let end = end.clone();
-            Box::pin(async move { job::end::end_job(tx, id, &end, now_ms).await })
+            let (end, act) = (end.clone(), act.clone());
+            Box::pin(async move {
+                let ended = job::end::end_job(tx, id, &end, now_ms).await?;
+                if ended == Ended::Now {
+                    audit::append(tx, &act).await?;
+                }
+                Ok(ended)
+            })
         })
         .await
     }
 
     /// Puts a failed, cancelled or expired job back in the queue; its steps that failed, or of which only the start is on
     /// record, read `retried`. `Conflict` for any other state. Its claim numbers go on growing.
-    pub async fn retry_job(&self, id: JobId, now_ms: i64) -> Result<()> {
-        self.write(move |tx| Box::pin(job::retry::retry_job(tx, id, now_ms))).await
+    pub async fn retry_job(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<()> {
+        let act = Act::new(by, "job.retry", id.to_string(), now_ms);
+        self.write(move |tx| {
+            let act = act.clone();
+            Box::pin(async move {
+                job::retry::retry_job(tx, id, now_ms).await?;
+                audit::append(tx, &act).await
+            })
+        })
+        .await
     }
 
     /// Makes the job's newest callback due at once, with a fresh schedule, and returns its id. `Conflict` when the job
     /// has none (no URL, or not ended).
-    pub async fn redeliver(&self, id: JobId, now_ms: i64) -> Result<String> {
-        self.write(move |tx| Box::pin(callback::redeliver(tx, id, now_ms))).await
+    pub async fn redeliver(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<String> {
+        let act = Act::new(by, "job.redeliver", id.to_string(), now_ms);
+        self.write(move |tx| {
+            let act = act.clone();
+            Box::pin(async move {
+                let callback_id = callback::redeliver(tx, id, now_ms).await?;
+                let act = act.detail(serde_json::json!({"callback": callback_id}));
+                audit::append(tx, &act).await?;
+                Ok(callback_id)
+            })
+        })
+        .await
     }
 
     /// What an intake under this key would meet, without storing anything; `None` for a key that is not in use.
@@ -347,63 +378,6 @@ impl Store {
         };
         *locked(&self.prune_after) = found.next_after;
         Ok(deleted)
-    }
-
-    // ---- workflows -----------------------------------------------------------------------------------------------
-
-    /// Stores a new version, unless the source brings nothing new: a file is compared with the last version that came from
-    /// it (a restart undoes no put and no delete of the API), a call of the API with what is in force. Returns the row in
-    /// force, or the last one of a deleted name, and whether it is new.
-    pub async fn put_workflow(
-        &self,
-        name: &str,
-        source: &str,
-        origin: &str,
-        now_ms: i64,
-    ) -> Result<(WorkflowRow, bool)> {
-        let (name, source, origin) =
-            (Arc::<str>::from(name), Arc::<str>::from(source), Arc::<str>::from(origin));
-        let (name_read, source_read, origin_read) = (name.clone(), source.clone(), origin.clone());
-        // Looked at first: a start with the files of yesterday needs no write.
-        let unchanged = self
-            .read(move |tx| {
-                let (name, source, origin) = (name_read.clone(), source_read.clone(), origin_read.clone());
-                Box::pin(async move { workflow::unchanged(tx, &name, &source, &origin).await })
-            })
-            .await?;
-        if let Some(row) = unchanged {
-            return Ok((row, false));
-        }
-        self.write(move |tx| {
-            let (name, source, origin) = (name.clone(), source.clone(), origin.clone());
-            Box::pin(async move { workflow::put(tx, &name, &source, &origin, now_ms).await })
-        })
-        .await
-    }
-
-    /// Marks the name as deleted; versions stay for the jobs that run on them.
-    pub async fn delete_workflow(&self, name: &str, now_ms: i64) -> Result<()> {
-        let name = name.to_owned();
-        self.write(move |tx| {
-            let name = name.clone();
-            Box::pin(async move { workflow::delete(tx, &name, now_ms).await })
-        })
-        .await
-    }
-
-    /// One version; `None` as version: the current one (not if deleted).
-    pub async fn find_workflow(&self, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
-        let name = name.to_owned();
-        self.read(move |tx| {
-            let name = name.clone();
-            Box::pin(async move { workflow::find(tx, &name, version).await })
-        })
-        .await
-    }
-
-    /// All names, sorted, deleted ones included.
-    pub async fn list_workflows(&self) -> Result<Vec<WorkflowHead>> {
-        self.read(move |tx| Box::pin(workflow::list(tx))).await
     }
 
     // ---- the rest ------------------------------------------------------------------------------------------------

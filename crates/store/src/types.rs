@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use levqor_core::audit::{Entry, Head};
 use levqor_core::id::JobId;
 use levqor_core::job::{JobError, NewCallback, Priority, StepRow, Tags};
 use levqor_core::state::{State, Status};
@@ -247,4 +248,30 @@ pub struct LiveCounts {
     pub running: i64,
     pub waiting: i64,
     pub callbacks_due: i64,
+}
+
+/// Which entries of the audit log a list shows. All that are set must hold. Newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub actor: Option<String>,
+    pub action: Option<String>,
+    pub object: Option<String>,
+    /// At or after.
+    pub from_ms: Option<i64>,
+    /// Before.
+    pub until_ms: Option<i64>,
+    /// Only entries older than this one: the cursor of the page before.
+    pub before: Option<i64>,
+    /// 1 to 500.
+    pub limit: usize,
+}
+
+/// A page of the audit log. Like every page it may hold fewer entries than asked for, even none, and still have a `next`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPage {
+    pub entries: Vec<Entry>,
+    /// The end of the whole log, whatever the filter.
+    pub head: Head,
+    /// Hand it in as `before` to go on; `None` at the end.
+    pub next: Option<i64>,
 }

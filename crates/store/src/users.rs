@@ -2,10 +2,12 @@
 //!
 //! Reads take what they find: rows of the first version were never checked.
 
+use levqor_core::audit::{Act, Actor};
 use levqor_core::user::{UserPatch, UserUpsert, merge_meta};
+use serde_json::json;
 
 use crate::tx::{Row, Tx};
-use crate::{Error, Result, Store, UserRow};
+use crate::{Error, Result, Store, UserRow, audit};
 
 macro_rules! columns {
     () => {
@@ -46,34 +48,49 @@ const BY_EMAIL: &str = concat!("select ", columns!(), " from users where email =
 impl Store {
     /// Inserts the person as `id`, or replaces everything but id, e-mail and creation time of the one with this e-mail.
     /// Returns the row, and whether it is new.
-    pub async fn upsert_user(&self, id: &str, user: UserUpsert, now_ms: i64) -> Result<(UserRow, bool)> {
-        let id = id.to_owned();
+    pub async fn upsert_user(
+        &self,
+        id: &str,
+        user: UserUpsert,
+        by: &Actor,
+        now_ms: i64,
+    ) -> Result<(UserRow, bool)> {
+        let (id, by) = (id.to_owned(), by.clone());
         self.write(move |tx| {
-            let (id, user) = (id.clone(), user.clone());
-            Box::pin(async move { upsert(tx, &id, &user, now_ms).await })
+            let (id, user, by) = (id.clone(), user.clone(), by.clone());
+            Box::pin(async move {
+                let (row, is_new) = upsert(tx, &id, &user, now_ms).await?;
+                let act = Act::new(&by, "user.upsert", &row.id, now_ms);
+                audit::append(tx, &act.detail(json!({"created": is_new}))).await?;
+                Ok((row, is_new))
+            })
         })
         .await
     }
 
     /// Changes what the patch names; its meta is merged into what is there. `Conflict` when the merged meta is too large.
-    pub async fn patch_user(&self, id: &str, patch: UserPatch, now_ms: i64) -> Result<UserRow> {
-        let id = id.to_owned();
+    pub async fn patch_user(&self, id: &str, patch: UserPatch, by: &Actor, now_ms: i64) -> Result<UserRow> {
+        let act = Act::new(by, "user.patch", id, now_ms).detail(json!({"fields": patched_fields(&patch)}));
         self.write(move |tx| {
-            let (id, patch) = (id.clone(), patch.clone());
-            Box::pin(async move { patch_one(tx, &id, patch, now_ms).await })
+            let (act, patch) = (act.clone(), patch.clone());
+            Box::pin(async move {
+                let row = patch_one(tx, &act.object, patch, now_ms).await?;
+                audit::append(tx, &act).await?;
+                Ok(row)
+            })
         })
         .await
     }
 
     /// Erases the person. `NotFound` if there is none.
-    pub async fn delete_user(&self, id: &str) -> Result<()> {
-        let id = id.to_owned();
+    pub async fn delete_user(&self, id: &str, by: &Actor, now_ms: i64) -> Result<()> {
+        let act = Act::new(by, "user.delete", id, now_ms);
         self.write(move |tx| {
-            let id = id.clone();
+            let act = act.clone();
             Box::pin(async move {
-                match tx.execute("delete from users where id = $1", &[(&id).into()]).await? {
+                match tx.execute("delete from users where id = $1", &[(&act.object).into()]).await? {
                     0 => Err(Error::NotFound { what: "user" }),
-                    _ => Ok(()),
+                    _ => audit::append(tx, &act).await,
                 }
             })
         })
@@ -97,6 +114,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// The names of what changes, never the values: a person's data must not outlive the person.
+fn patched_fields(patch: &UserPatch) -> Vec<&'static str> {
+    let fields = [
+        ("name", patch.name.is_some()),
+        ("locale", patch.locale.is_some()),
+        ("currency", patch.currency.is_some()),
+        ("meta", patch.meta.is_some()),
+    ];
+    fields.into_iter().filter(|(_, is_sent)| *is_sent).map(|(name, _)| name).collect()
 }
 
 async fn upsert(tx: &mut Tx<'_>, id: &str, user: &UserUpsert, now_ms: i64) -> Result<(UserRow, bool)> {

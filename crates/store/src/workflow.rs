@@ -1,7 +1,12 @@
 //! Workflow definitions by name and version. Versions are immutable; a deleted name keeps them for the jobs that run.
 
+use std::sync::Arc;
+
+use levqor_core::audit::{Act, Actor};
+use serde_json::json;
+
 use crate::tx::{Row, Tx};
-use crate::{Error, Result, WorkflowHead, WorkflowRow};
+use crate::{Error, Result, Store, WorkflowHead, WorkflowRow, audit};
 
 macro_rules! version_columns {
     () => {
@@ -29,17 +34,81 @@ const NEWEST_FROM: &str = concat!(
 const HOLD: &str = "insert into workflows (name, version, deleted, updated_at_ms) values ($1, 0, true, $2) \
     on conflict (name) do update set name = excluded.name returning version";
 
+impl Store {
+    /// Stores a new version, unless the source brings nothing new: a file is compared with the last version that came from
+    /// it (a restart undoes no put and no delete of the API), a call of the API with what is in force. Returns the row in
+    /// force, or the last one of a deleted name, and whether it is new.
+    pub async fn put_workflow(
+        &self,
+        name: &str,
+        source: &str,
+        origin: &str,
+        by: &Actor,
+        now_ms: i64,
+    ) -> Result<(WorkflowRow, bool)> {
+        let (name, source, origin) =
+            (Arc::<str>::from(name), Arc::<str>::from(source), Arc::<str>::from(origin));
+        let (name_read, source_read, origin_read) = (name.clone(), source.clone(), origin.clone());
+        // Looked at first: a start with the files of yesterday needs no write.
+        let unchanged = self
+            .read(move |tx| {
+                let (name, source, origin) = (name_read.clone(), source_read.clone(), origin_read.clone());
+                Box::pin(async move { unchanged(tx, &name, &source, &origin).await })
+            })
+            .await?;
+        if let Some(row) = unchanged {
+            return Ok((row, false));
+        }
+        let act = Act::new(by, "workflow.put", &*name, now_ms);
+        self.write(move |tx| {
+            let (name, source, origin, act) = (name.clone(), source.clone(), origin.clone(), act.clone());
+            Box::pin(async move {
+                let (row, is_new) = put(tx, &name, &source, &origin, now_ms).await?;
+                if is_new {
+                    let act = act.detail(json!({"origin": row.origin, "version": row.version}));
+                    audit::append(tx, &act).await?;
+                }
+                Ok((row, is_new))
+            })
+        })
+        .await
+    }
+
+    /// Marks the name as deleted; versions stay for the jobs that run on them.
+    pub async fn delete_workflow(&self, name: &str, by: &Actor, now_ms: i64) -> Result<()> {
+        let act = Act::new(by, "workflow.delete", name, now_ms);
+        self.write(move |tx| {
+            let act = act.clone();
+            Box::pin(async move {
+                delete(tx, &act.object, now_ms).await?;
+                audit::append(tx, &act).await
+            })
+        })
+        .await
+    }
+
+    /// One version; `None` as version: the current one (not if deleted).
+    pub async fn find_workflow(&self, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { find(tx, &name, version).await })
+        })
+        .await
+    }
+
+    /// All names, sorted, deleted ones included.
+    pub async fn list_workflows(&self) -> Result<Vec<WorkflowHead>> {
+        self.read(move |tx| Box::pin(list(tx))).await
+    }
+}
+
 /// The row that stands if `source` brings nothing new.
 ///
 /// A file that is as it was when it last made a version says nothing, even when the API has put another version or deleted
 /// the name since: a restart must not undo that. A call of the API means what it says and is compared with what is in
 /// force.
-pub(crate) async fn unchanged(
-    tx: &mut Tx<'_>,
-    name: &str,
-    source: &str,
-    origin: &str,
-) -> Result<Option<WorkflowRow>> {
+async fn unchanged(tx: &mut Tx<'_>, name: &str, source: &str, origin: &str) -> Result<Option<WorkflowRow>> {
     let current = find(tx, name, None).await?;
     if !origin.starts_with("file:") {
         return Ok(current.filter(|row| row.origin == origin && row.source == source));
@@ -83,7 +152,7 @@ pub(crate) async fn put(
     Ok((row, true))
 }
 
-pub(crate) async fn delete(tx: &mut Tx<'_>, name: &str, now_ms: i64) -> Result<()> {
+async fn delete(tx: &mut Tx<'_>, name: &str, now_ms: i64) -> Result<()> {
     let changed = tx
         .execute(
             "update workflows set deleted = true, updated_at_ms = $2 where name = $1 and deleted = false",
@@ -97,7 +166,7 @@ pub(crate) async fn delete(tx: &mut Tx<'_>, name: &str, now_ms: i64) -> Result<(
     Ok(())
 }
 
-pub(crate) async fn find(tx: &mut Tx<'_>, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
+async fn find(tx: &mut Tx<'_>, name: &str, version: Option<i64>) -> Result<Option<WorkflowRow>> {
     let row = match version {
         None => tx.query_opt(CURRENT, &[name.into()]).await?,
         Some(version) => tx.query_opt(VERSION, &[name.into(), version.into()]).await?,
@@ -105,7 +174,7 @@ pub(crate) async fn find(tx: &mut Tx<'_>, name: &str, version: Option<i64>) -> R
     row.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(tx: &mut Tx<'_>) -> Result<Vec<WorkflowHead>> {
+async fn list(tx: &mut Tx<'_>) -> Result<Vec<WorkflowHead>> {
     let rows = tx.query("select name, version, deleted, updated_at_ms from workflows", &[]).await?;
     let mut heads = rows
         .iter()

@@ -9,7 +9,7 @@ use levqor_store::{CallbackRow, CallbackState, Error};
 use levqor_testkit::{Answer, Received, Receiver};
 use standardwebhooks::Webhook;
 
-use crate::support::{Database, NOOP, Node, TestClock, ask, secret, settings};
+use crate::support::{Database, NOOP, Node, TestClock, ask, by, secret, settings};
 
 each_engine!(
     a_callback_is_believed_by_the_published_library,
@@ -170,7 +170,7 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_signature(database: Dat
     node.turn_callbacks(10).await.unwrap();
 
     clock.advance(60_000);
-    let webhook_id = node.redeliver_callback(id).await.unwrap();
+    let webhook_id = node.redeliver_callback(id, by()).await.unwrap();
     assert_eq!(node.turn_callbacks(10).await.unwrap(), 1);
 
     let received = receiver.received();
@@ -183,7 +183,7 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_signature(database: Dat
     let numbers: Vec<i64> = callback.tries.iter().map(|it| it.attempt).collect();
     assert_eq!((callback.state, numbers), (CallbackState::Delivered, vec![1, 2]));
     let silent = node.submit(ask("noop")).await;
-    assert!(matches!(node.redeliver_callback(silent).await, Err(Error::Conflict { .. })));
+    assert!(matches!(node.redeliver_callback(silent, by()).await, Err(Error::Conflict { .. })));
 }
 
 async fn during_a_rotation_both_secrets_sign(database: Database) {
@@ -235,8 +235,8 @@ async fn every_kind_of_end_is_called_back(database: Database) {
     }
 
     node.turn_jobs(10).await.unwrap();
-    node.cancel_job(ids[2]).await.unwrap();
-    node.complete_job(ids[3], "{}".to_owned()).await.unwrap();
+    node.cancel_job(ids[2], by()).await.unwrap();
+    node.complete_job(ids[3], "{}".to_owned(), by()).await.unwrap();
     clock.advance(1_000);
     node.move_due(&clock).await;
     node.turn_jobs(10).await.unwrap();

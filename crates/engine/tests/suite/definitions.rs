@@ -9,7 +9,7 @@ use levqor_engine::IntakeError;
 use levqor_testkit::{Answer, Receiver, wait_until};
 use serde_json::json;
 
-use crate::support::{Database, LIMIT, NOOP, Node, TestClock, ask, ask_with, code, result, settings};
+use crate::support::{Database, LIMIT, NOOP, Node, TestClock, ask, ask_with, by, code, result, settings};
 
 each_engine!(
     a_job_without_a_definition_waits_outside_the_queue_and_says_for_what,
@@ -88,7 +88,7 @@ async fn a_deleted_name_is_refused_and_its_running_jobs_go_on(database: Database
     let running = node.submit(ask_with("going", &receiver)).await;
     receiver.wait_for(1, LIMIT).await;
 
-    node.delete_workflow("going").await.unwrap();
+    node.delete_workflow("going", by()).await.unwrap();
     let refused = node.intake(ask_with("going", &receiver), "tester", None).await;
     let row = node.ended(running).await;
     node.put("going", NOOP).await;
@@ -104,8 +104,8 @@ async fn a_job_without_a_definition_can_be_cancelled_and_completed(database: Dat
     let node = Node::start(&database, settings(), TestClock::running()).await;
     let (cancelled, completed) = (node.submit(ask("never")).await, node.submit(ask("never")).await);
 
-    node.cancel_job(cancelled).await.unwrap();
-    node.complete_job(completed, r#"{"by":"hand"}"#.to_owned()).await.unwrap();
+    node.cancel_job(cancelled, by()).await.unwrap();
+    node.complete_job(completed, r#"{"by":"hand"}"#.to_owned(), by()).await.unwrap();
 
     assert_eq!(node.row(cancelled).await.line.state, State::Cancelled);
     assert_eq!(result(&node.row(completed).await), json!({"by": "hand"}));

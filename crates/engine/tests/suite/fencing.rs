@@ -7,7 +7,7 @@ use levqor_store::Error;
 use levqor_testkit::{Act, Answer, Receiver, Script, wait_until};
 use serde_json::json;
 
-use crate::support::{CALL, Database, LIMIT, Node, TestClock, ask, ask_with, result, settings};
+use crate::support::{CALL, Database, LIMIT, Node, TestClock, ask, ask_with, by, result, settings};
 
 each_engine!(
     late_records_of_a_job_that_was_completed_change_nothing,
@@ -49,7 +49,7 @@ async fn late_records_of_a_job_that_was_completed_change_nothing(database: Datab
     let clock: std::sync::Arc<dyn levqor_core::clock::Clock> = clock;
     let claimed = node.store().claim(1, &clock).await.unwrap().remove(0);
 
-    node.complete_job(id, r#"{"by":"hand"}"#.to_owned()).await.unwrap();
+    node.complete_job(id, r#"{"by":"hand"}"#.to_owned(), by()).await.unwrap();
     let before = node.row(id).await;
     for record in late(id, claimed.claim) {
         assert_eq!(node.store().record(record).await.unwrap(), Fenced::Stale);
@@ -86,8 +86,8 @@ async fn cancelling_a_job_gives_up_its_running_call(database: Database) {
     let node = Node::start(&database, settings(), TestClock::running()).await;
     let id = submit_hanging(&node, &peer).await;
 
-    node.cancel_job(id).await.unwrap();
-    node.cancel_job(id).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
     wait_until(LIMIT, async || peer.closed() == 1 && node.running_jobs() == 0).await;
 
     let row = node.row(id).await;
@@ -100,10 +100,10 @@ async fn completing_a_job_gives_up_its_running_call(database: Database) {
     let node = Node::start(&database, settings(), TestClock::running()).await;
     let id = submit_hanging(&node, &peer).await;
 
-    let first = node.complete_job(id, r#"{"a":1,"b":2}"#.to_owned()).await.unwrap();
+    let first = node.complete_job(id, r#"{"a":1,"b":2}"#.to_owned(), by()).await.unwrap();
     wait_until(LIMIT, async || peer.closed() == 1 && node.running_jobs() == 0).await;
-    let again = node.complete_job(id, r#"{"b":2,"a":1}"#.to_owned()).await.unwrap();
-    let other = node.complete_job(id, r#"{"a":2}"#.to_owned()).await;
+    let again = node.complete_job(id, r#"{"b":2,"a":1}"#.to_owned(), by()).await.unwrap();
+    let other = node.complete_job(id, r#"{"a":2}"#.to_owned(), by()).await;
 
     assert_eq!((first, again), (Completed::Now, Completed::Before));
     assert!(matches!(other, Err(Error::Conflict { .. })), "{other:?}");
@@ -123,9 +123,9 @@ async fn submit_hanging(node: &Node, peer: &Script) -> levqor_core::id::JobId {
 async fn a_job_that_ended_cannot_be_ended_otherwise(database: Database) {
     let node = Node::by_hand(&database, settings(), TestClock::running()).await;
     let id = node.submit(ask("never")).await;
-    node.cancel_job(id).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
 
-    let completed = node.complete_job(id, "{}".to_owned()).await;
+    let completed = node.complete_job(id, "{}".to_owned(), by()).await;
 
     assert!(matches!(completed, Err(Error::Conflict { .. })), "{completed:?}");
     assert_eq!(node.row(id).await.line.state, State::Cancelled);
@@ -166,7 +166,7 @@ async fn a_cancel_on_one_node_stops_the_run_on_another() {
     let cancels = Node::by_hand(&database, settings(), TestClock::running()).await;
     let id = submit_hanging(&runs, &peer).await;
 
-    cancels.cancel_job(id).await.unwrap();
+    cancels.cancel_job(id, by()).await.unwrap();
 
     wait_until(LIMIT, async || peer.closed() == 1 && runs.running_jobs() == 0).await;
     assert_eq!(runs.row(id).await.line.state, State::Cancelled);

@@ -4,7 +4,7 @@ use levqor_core::job::Idempotency;
 use levqor_engine::{Accepted, IntakeError};
 use levqor_testkit::wait_until;
 
-use crate::support::{Database, LIMIT, NOOP, Node, TestClock, ask, settings};
+use crate::support::{Database, LIMIT, NOOP, Node, TestClock, ask, by, settings};
 
 each_engine!(
     the_same_key_gets_the_same_answer_after_a_restart_and_a_changed_definition,
@@ -29,7 +29,7 @@ async fn the_same_key_gets_the_same_answer_after_a_restart_and_a_changed_definit
     node.put("noop", "{input: {type: object, required: [x]}, steps: [{id: only, transform: 1}]}").await;
     let changed = node.intake(ask("noop"), "ada", key("k", "hash")).await.unwrap();
     let new = node.intake(ask("noop"), "ada", key("other", "hash")).await;
-    node.delete_workflow("noop").await.unwrap();
+    node.delete_workflow("noop", by()).await.unwrap();
     let deleted = node.intake(ask("noop"), "ada", key("k", "hash")).await.unwrap();
     let many = node.intake_many(vec![(ask("noop"), key("k", "hash"))], "ada").await.unwrap();
 
@@ -81,7 +81,7 @@ async fn a_status_that_is_waited_for_comes_with_the_end_of_the_job(database: Dat
     let engine = (*node).clone();
 
     let waiting = tokio::spawn(async move { engine.status(id, Some(LIMIT * 10)).await });
-    node.complete_job(id, "{}".to_owned()).await.unwrap();
+    node.complete_job(id, "{}".to_owned(), by()).await.unwrap();
     wait_until(LIMIT, async || waiting.is_finished()).await;
 
     assert!(waiting.await.unwrap().unwrap().unwrap().state.is_final());

@@ -5,7 +5,7 @@ use levqor_core::state::State;
 use levqor_store::Error;
 use levqor_testkit::{Answer, Receiver};
 
-use crate::support::{Database, LIMIT, Node, TestClock, ask_with, attempts, code, settings};
+use crate::support::{Database, LIMIT, Node, TestClock, ask_with, attempts, by, code, settings};
 
 each_engine!(
     a_fixed_pause_is_kept_and_a_longer_retry_after_is_obeyed,
@@ -130,7 +130,7 @@ steps:
     assert_eq!(node.row(id).await.line.state, State::Failed);
 
     // The callback of another end is another event, also within the same millisecond.
-    node.retry_job(id).await.unwrap();
+    node.retry_job(id, by()).await.unwrap();
     node.turn_jobs(1).await.unwrap();
     node.turn_callbacks(10).await.unwrap();
 
@@ -158,9 +158,9 @@ steps:
     node.put("once", source).await;
     let id = node.submit(ask_with("once", &receiver)).await;
     receiver.wait_for(1, LIMIT).await;
-    node.cancel_job(id).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
 
-    node.retry_job(id).await.unwrap();
+    node.retry_job(id, by()).await.unwrap();
     let row = node.ended(id).await;
 
     assert_eq!(row.line.state, State::Succeeded, "{row:?}");
@@ -174,8 +174,8 @@ async fn only_a_job_that_did_not_succeed_can_be_retried(database: Database) {
     node.put("retried", RETRIED).await;
     let id = node.submit(ask_with("retried", &receiver)).await;
 
-    assert!(matches!(node.retry_job(id).await, Err(Error::Conflict { .. })), "it is still live");
+    assert!(matches!(node.retry_job(id, by()).await, Err(Error::Conflict { .. })), "it is still live");
     node.turn_jobs(1).await.unwrap();
-    assert!(matches!(node.retry_job(id).await, Err(Error::Conflict { .. })), "it succeeded");
+    assert!(matches!(node.retry_job(id, by()).await, Err(Error::Conflict { .. })), "it succeeded");
     assert_eq!(receiver.received().len(), 1);
 }

@@ -4,7 +4,7 @@ use levqor_core::state::State;
 use levqor_testkit::{Answer, Receiver, Script, wait_until};
 use serde_json::json;
 
-use crate::support::{Database, LIMIT, Node, TestClock, ask, ask_with, attempts, code, result, settings};
+use crate::support::{Database, LIMIT, Node, TestClock, ask, ask_with, attempts, by, code, result, settings};
 
 each_engine!(
     steps_run_one_after_the_other_unless_needs_says_otherwise,
@@ -53,7 +53,7 @@ steps:
 
     // Neither is ever answered, so both being there is the proof.
     receiver.wait_for(2, LIMIT).await;
-    node.cancel_job(id).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
 }
 
 async fn a_step_whose_condition_is_false_is_skipped_and_null_later_on(database: Database) {

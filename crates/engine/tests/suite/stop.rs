@@ -6,7 +6,7 @@ use levqor_core::state::State;
 use levqor_engine::Settings;
 use levqor_testkit::{Answer, Receiver, wait_until};
 
-use crate::support::{CALL, Database, LIMIT, Node, TestClock, ask_with, attempts, settings};
+use crate::support::{CALL, Database, LIMIT, Node, TestClock, ask_with, attempts, by, settings};
 
 each_engine!(
     a_stop_in_the_middle_of_200_jobs_loses_none_and_repeats_none,
@@ -95,6 +95,6 @@ async fn a_node_says_that_it_lives_until_its_last_step_is_over() {
     }
 
     // Who asks for the end of that job is heard as well.
-    node.cancel_job(id).await.unwrap();
+    node.cancel_job(id, by()).await.unwrap();
     tokio::time::timeout(LIMIT, stopping).await.unwrap().unwrap();
 }

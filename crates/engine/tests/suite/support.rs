@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use levqor_core::address::OutboundPolicy;
+use levqor_core::audit::Actor;
 use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
 use levqor_core::intake::IntakeRequest;
@@ -30,6 +31,12 @@ macro_rules! each_engine {
             $(#[tokio::test] async fn $name() { super::$name(crate::support::Database::postgres().await).await; })+
         }
     };
+}
+
+/// Whoever does things in these tests.
+pub fn by() -> &'static Actor {
+    static BY: LazyLock<Actor> = LazyLock::new(Actor::developer);
+    &BY
 }
 
 /// A database of one test.
@@ -209,7 +216,7 @@ impl Node {
     }
 
     pub async fn put(&self, name: &str, source: &str) {
-        if let Err(error) = self.engine().put_workflow(name, source, "api").await {
+        if let Err(error) = self.engine().put_workflow(name, source, "api", by()).await {
             panic!("{name}: {error:?}");
         }
     }

@@ -4,24 +4,44 @@
 //! in constant time. A wrong key never costs a right one anything.
 
 use http::{HeaderMap, header};
+use levqor_core::audit::Actor;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::headers::X_API_KEY;
 use crate::config::Secret;
 
 /// Whoever holds a key; idempotency keys are scoped by it.
-pub const API_CALLER: &str = "api";
+const API_CALLER: &str = "api";
 
 /// Everybody, in development mode.
-pub const DEV_CALLER: &str = "dev";
+const DEV_CALLER: &str = "dev";
 
-/// The digests of the accepted keys; none means that everything is allowed.
-pub struct Keys(Vec<[u8; 32]>);
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What idempotency keys are scoped by.
+    pub name: &'static str,
+    /// Who it is to the audit log.
+    pub actor: Actor,
+}
+
+/// The accepted keys; none means that everything is allowed.
+pub struct Keys(Vec<Key>);
+
+struct Key {
+    digest: [u8; 32],
+    caller: Caller,
+}
 
 impl Keys {
     pub fn new(keys: &[Secret]) -> Self {
-        Keys(keys.iter().map(|key| digest(key.reveal().as_bytes())).collect())
+        let key = |key: &Secret| {
+            let bytes = key.reveal().as_bytes();
+            let caller = Caller { name: API_CALLER, actor: Actor::environment(bytes) };
+            Key { digest: digest(bytes), caller }
+        };
+        Keys(keys.iter().map(key).collect())
     }
 
     /// Whether no key is needed.
@@ -30,30 +50,35 @@ impl Keys {
     }
 
     /// The caller behind a request, by `X-Api-Key` alone; a header that is there twice is no key.
-    pub fn caller(&self, headers: &HeaderMap) -> Option<&'static str> {
+    pub fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         if self.is_open() {
-            return Some(DEV_CALLER);
+            return Some(Caller { name: DEV_CALLER, actor: Actor::developer() });
         }
         let mut values = headers.get_all(X_API_KEY).iter();
         let (Some(key), None) = (values.next(), values.next()) else { return None };
-        self.accepts(key.as_bytes()).then_some(API_CALLER)
+        self.find(key.as_bytes())
     }
 
     /// The same for `GET /metrics`, whose scrapers can often send `Authorization: Bearer` only.
-    pub fn caller_or_bearer(&self, headers: &HeaderMap) -> Option<&'static str> {
+    pub fn caller_or_bearer(&self, headers: &HeaderMap) -> Option<Caller> {
         let bearer = || {
             let value = headers.get(header::AUTHORIZATION)?.as_bytes();
             let (scheme, key) = value.split_at_checked("Bearer ".len())?;
-            (scheme.eq_ignore_ascii_case(b"Bearer ") && self.accepts(key)).then_some(API_CALLER)
+            scheme.eq_ignore_ascii_case(b"Bearer ").then(|| self.find(key)).flatten()
         };
         self.caller(headers).or_else(bearer)
     }
 
-    fn accepts(&self, key: &[u8]) -> bool {
+    /// Looks at every key, whichever it is.
+    fn find(&self, key: &[u8]) -> Option<Caller> {
         let asked = digest(key);
-        let found =
-            self.0.iter().fold(Choice::from(0), |found, known| found | known.as_slice().ct_eq(&asked));
-        !key.is_empty() && bool::from(found)
+        let mut found = None;
+        for known in &self.0 {
+            if bool::from(known.digest.as_slice().ct_eq(&asked)) {
+                found = Some(&known.caller);
+            }
+        }
+        found.filter(|_| !key.is_empty()).cloned()
     }
 }
 
@@ -94,12 +119,15 @@ mod tests {
             let pairs: Vec<(&'static str, &'static str)> = pairs.to_vec();
             assert_eq!(keys.caller(&headers(&pairs)).is_some(), *allowed, "{pairs:?}");
         }
-        assert_eq!(keys.caller_or_bearer(&headers(&[("authorization", "bearer beta")])), Some(API_CALLER));
+        let by_header = keys.caller(&headers(&[("x-api-key", "beta")]));
+        assert_eq!(keys.caller_or_bearer(&headers(&[("authorization", "bearer beta")])), by_header);
         assert_eq!(keys.caller_or_bearer(&headers(&[("authorization", "Basic beta")])), None);
     }
 
     #[test]
     fn without_keys_everybody_is_the_developer() {
-        assert_eq!(Keys::new(&[]).caller(&HeaderMap::new()), Some(DEV_CALLER));
+        let caller = Keys::new(&[]).caller(&HeaderMap::new()).unwrap();
+
+        assert_eq!((caller.name, caller.actor.as_str()), ("dev", "dev"));
     }
 }

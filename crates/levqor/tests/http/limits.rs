@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use levqor_core::audit::Actor;
 use levqor_testkit::wait_until;
 
 use crate::client::{Connection, LIMIT};
@@ -63,7 +64,7 @@ async fn at_the_cap_with_all_at_work_the_newcomer_is_told() {
     })
     .await;
     // The last place may be taken by one of these looks, which then waits for nobody.
-    server.engine.complete_job(id.parse().unwrap(), "1".to_owned()).await.unwrap();
+    server.engine.complete_job(id.parse().unwrap(), "1".to_owned(), &Actor::system()).await.unwrap();
     assert_eq!(busy[0].reply().await.json()["status"], "succeeded");
 }
 
@@ -90,7 +91,7 @@ async fn a_graceful_stop_finishes_what_is_in_flight_and_closes_the_idle() {
     assert!(idle.is_closed().await);
     assert!(half.is_closed().await, "half a head is no request");
     wait_until(LIMIT, async || tokio::net::TcpStream::connect(address).await.is_err()).await;
-    server.engine.complete_job(id.parse().unwrap(), "1".to_owned()).await.unwrap();
+    server.engine.complete_job(id.parse().unwrap(), "1".to_owned(), &Actor::system()).await.unwrap();
     assert_eq!(waiting.reply().await.json()["status"], "succeeded");
     tokio::time::timeout(LIMIT, server.running.take().unwrap()).await.unwrap().unwrap();
 }

@@ -142,7 +142,7 @@ each_engine! {
         // Takes the wake-up of the job's end, so that the next one is the redelivery's.
         tokio::time::timeout(LIMIT, world.store.callback_wake()).await.unwrap();
 
-        let callback = world.store.redeliver(id, NOON + HOUR).await.unwrap();
+        let callback = world.store.redeliver(id, by(), NOON + HOUR).await.unwrap();
 
         assert_eq!(callback, first.callback.id);
         tokio::time::timeout(LIMIT, world.store.callback_wake()).await.unwrap();
@@ -167,11 +167,11 @@ each_engine! {
             let then = Then::Finish(Finish { callback: Some(callback), ..finish });
             assert_eq!((claimed.claim, world.record(&claimed, Vec::new(), then).await), (claim, Fenced::Done));
             if claim < 11 {
-                world.store.retry_job(id, NOON).await.unwrap();
+                world.store.retry_job(id, by(), NOON).await.unwrap();
             }
         }
 
-        let callback = world.store.redeliver(id, NOON).await.unwrap();
+        let callback = world.store.redeliver(id, by(), NOON).await.unwrap();
 
         assert_eq!(callback, format!("msg_{id}_11"));
         let row = world.store.find_job(id).await.unwrap().unwrap();
@@ -183,7 +183,7 @@ each_engine! {
         let id = world.finished_with_callback("a.example", NOON).await;
         let under_way = world.due(NOON).await.remove(0);
 
-        world.store.redeliver(id, NOON + 1).await.unwrap();
+        world.store.redeliver(id, by(), NOON + 1).await.unwrap();
 
         let late = world.store.record_callback(&under_way, tried(1, 200), CallbackEnd::Delivered).await.unwrap();
         assert_eq!(late, Fenced::Stale);
@@ -193,8 +193,8 @@ each_engine! {
     async fn there_is_nothing_to_redeliver_without_a_callback(world: World) {
         let silent = world.put(job(NOON)).await;
 
-        let conflict = world.store.redeliver(silent, NOON).await;
-        let unknown = world.store.redeliver(id(NOON), NOON).await;
+        let conflict = world.store.redeliver(silent, by(), NOON).await;
+        let unknown = world.store.redeliver(id(NOON), by(), NOON).await;
 
         assert!(matches!(conflict, Err(Error::Conflict { .. })), "{conflict:?}");
         assert!(matches!(unknown, Err(Error::NotFound { what: "job" })), "{unknown:?}");

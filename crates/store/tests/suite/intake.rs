@@ -176,7 +176,7 @@ each_engine! {
         assert!(matches!(world.store.intake(job(NOON)).await, Err(Error::Unavailable(_))));
         assert!(matches!(world.store.claim(1, &at(NOON)).await, Err(Error::Unavailable(_))));
         assert!(matches!(world.store.ping().await, Err(Error::Unavailable(_))));
-        assert!(matches!(world.store.retry_job(id(NOON), NOON).await, Err(Error::Unavailable(_))));
+        assert!(matches!(world.store.retry_job(id(NOON), by(), NOON).await, Err(Error::Unavailable(_))));
         assert_ne!(hints.try_recv().ok(), Some(Hint::WorkflowsChanged));
     }
 }

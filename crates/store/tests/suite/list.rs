@@ -60,7 +60,7 @@ each_engine! {
         world.record(&claimed, Vec::new(), failed(NOON)).await;
         let cancelled = world.put(job(NOON)).await;
         let reason = JobError::new("cancelled", "cancelled");
-        world.store.end_job(cancelled, End::Cancelled { reason }, NOON).await.unwrap();
+        world.store.end_job(cancelled, End::Cancelled { reason }, by(), NOON).await.unwrap();
         let running = world.put(job(NOON)).await;
         world.claim_one(NOON).await;
         let queued = world.put(job(NOON)).await;
@@ -89,7 +89,7 @@ each_engine! {
             let id = world.put(job(NOON + n)).await;
             if n % 3 == 0 {
                 let reason = JobError::new("cancelled", "cancelled");
-                world.store.end_job(id, End::Cancelled { reason }, NOON).await.unwrap();
+                world.store.end_job(id, End::Cancelled { reason }, by(), NOON).await.unwrap();
             } else {
                 let claimed = world.claim_one(NOON).await;
                 world.record(&claimed, Vec::new(), failed(NOON)).await;

@@ -7,6 +7,7 @@
 #[macro_use]
 mod world;
 
+mod audit;
 mod callback;
 mod claim;
 mod end;

@@ -110,7 +110,7 @@ each_engine! {
         let Then::Finish(finish) = failed(NOON) else { unreachable!() };
         let steps = vec![step("a", 1, StepStatus::Failed, NOON)];
         world.record(&claimed, steps, Then::Finish(Finish { ..finish })).await;
-        world.store.retry_job(claimed.id, NOON + DAY).await.unwrap();
+        world.store.retry_job(claimed.id, by(), NOON + DAY).await.unwrap();
 
         assert_eq!(world.prune(NOON + HOUR, None, NOON + DAY).await, 0);
 

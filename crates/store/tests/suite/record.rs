@@ -84,7 +84,7 @@ each_engine! {
 
     async fn a_run_pins_the_version_of_a_job_that_had_none(world: World) {
         world.put(undefined("greet", NOON)).await;
-        world.store.put_workflow("greet", "v", "api", NOON).await.unwrap();
+        world.store.put_workflow("greet", "v", "api", by(), NOON).await.unwrap();
         assert_eq!(world.store.move_defined(10).await.unwrap(), 1);
         let claimed = world.claim_one(NOON).await;
         assert_eq!(claimed.version, None);

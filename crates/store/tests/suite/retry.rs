@@ -13,7 +13,7 @@ each_engine! {
         let steps = vec![step("a", 1, StepStatus::Succeeded, NOON), step("b", 1, StepStatus::Failed, NOON)];
         assert_eq!(world.record(&first, steps, failed(NOON)).await, Fenced::Done);
 
-        world.store.retry_job(first.id, NOON + HOUR).await.unwrap();
+        world.store.retry_job(first.id, by(), NOON + HOUR).await.unwrap();
 
         assert_eq!(world.state(first.id).await, State::Queued);
         let again = world.claim_one(NOON + HOUR).await;
@@ -28,9 +28,9 @@ each_engine! {
         world.put(job(NOON)).await;
         let running = world.claim_one(NOON).await;
         let reason = JobError::new("cancelled", "cancelled");
-        world.store.end_job(running.id, End::Cancelled { reason }, NOON).await.unwrap();
+        world.store.end_job(running.id, End::Cancelled { reason }, by(), NOON).await.unwrap();
 
-        world.store.retry_job(running.id, NOON).await.unwrap();
+        world.store.retry_job(running.id, by(), NOON).await.unwrap();
 
         let again = world.claim_one(NOON).await;
         assert!(again.claim > running.claim + 1, "the cancel took a number too: {}", again.claim);
@@ -44,9 +44,9 @@ each_engine! {
         let steps = vec![step("a", 1, StepStatus::Succeeded, NOON), step("b", 1, StepStatus::Started, NOON)];
         assert_eq!(world.record(&first, steps, Then::Stay).await, Fenced::Done);
         let reason = JobError::new("cancelled", "cancelled");
-        world.store.end_job(first.id, End::Cancelled { reason }, NOON).await.unwrap();
+        world.store.end_job(first.id, End::Cancelled { reason }, by(), NOON).await.unwrap();
 
-        world.store.retry_job(first.id, NOON).await.unwrap();
+        world.store.retry_job(first.id, by(), NOON).await.unwrap();
 
         let again = world.claim_one(NOON).await;
         let statuses: Vec<_> = again.steps.iter().map(|step| step.status).collect();
@@ -55,16 +55,16 @@ each_engine! {
 
     async fn what_did_not_fail_cannot_be_retried(world: World) {
         let queued = world.put(job(NOON)).await;
-        let conflict = world.store.retry_job(queued, NOON).await;
+        let conflict = world.store.retry_job(queued, by(), NOON).await;
         assert!(matches!(conflict, Err(Error::Conflict { .. })), "{conflict:?}");
 
         let claimed = world.claim_one(NOON).await;
         assert_eq!(world.end(&claimed, NOON).await, Fenced::Done);
-        let conflict = world.store.retry_job(queued, NOON).await;
+        let conflict = world.store.retry_job(queued, by(), NOON).await;
         assert!(matches!(conflict, Err(Error::Conflict { .. })), "{conflict:?}");
         assert_eq!(world.state(queued).await, State::Succeeded);
 
-        let unknown = world.store.retry_job(id(NOON), NOON).await;
+        let unknown = world.store.retry_job(id(NOON), by(), NOON).await;
         assert!(matches!(unknown, Err(Error::NotFound { what: "job" })), "{unknown:?}");
     }
 
@@ -74,7 +74,7 @@ each_engine! {
         assert_eq!(world.record(&claimed, Vec::new(), failed(NOON)).await, Fenced::Done);
 
         let (one, other) =
-            tokio::join!(world.store.retry_job(claimed.id, NOON), world.store.retry_job(claimed.id, NOON));
+            tokio::join!(world.store.retry_job(claimed.id, by(), NOON), world.store.retry_job(claimed.id, by(), NOON));
 
         assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
         assert_eq!(ids(&world.claim_all(NOON).await), [claimed.id]);

@@ -61,7 +61,7 @@ async fn asking_what_is_pending_changes_nothing() {
     let dir = TempDir::new();
     let location = Location::Sqlite(dir.join("none.db"));
 
-    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core", "0002_users"]);
+    assert_eq!(Store::pending_migrations(&location).await.unwrap()[..2], ["0001_core", "0002_users"]);
 
     assert!(!dir.join("none.db").exists());
 }

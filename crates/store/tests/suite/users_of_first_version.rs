@@ -20,7 +20,7 @@ async fn taken_over(rows: &str) -> (TempDir, Store) {
     old.execute_batch(rows).unwrap();
     drop(old);
     let location = Location::Sqlite(path);
-    assert_eq!(Store::pending_migrations(&location).await.unwrap(), ["0001_core", "0002_users"]);
+    assert_eq!(Store::pending_migrations(&location).await.unwrap()[..2], ["0001_core", "0002_users"]);
     let store = Store::open(&location, "node").await.unwrap();
     assert_eq!(store.intake(job(NOON)).await.unwrap(), Intake::Created);
     (dir, store)
@@ -49,7 +49,7 @@ async fn its_users_keep_id_address_and_times_to_the_millisecond() {
     };
     assert_eq!(user, expected);
     let patch = UserPatch { meta: Some(r#"{"d":2}"#.to_owned()), ..UserPatch::default() };
-    let patched = store.patch_user(id, patch, NOON).await.unwrap();
+    let patched = store.patch_user(id, patch, by(), NOON).await.unwrap();
     assert_eq!(patched.meta, r#"{"a":1.50,"b":{"c": null},"d":2}"#);
     assert_eq!((patched.created_at_ms, patched.updated_at_ms), (1_700_000_000_123, NOON));
 }
@@ -86,7 +86,7 @@ async fn garbage_in_its_rows_breaks_no_read() {
         let user = store.find_user_by_email(&format!("m{n}")).await.unwrap().unwrap();
         assert_eq!(user.meta, *meta, "{stored}");
         assert_eq!((user.created_at_ms, user.updated_at_ms), (1_000, 2_000));
-        store.patch_user(&user.id, UserPatch::default(), NOON).await.unwrap();
+        store.patch_user(&user.id, UserPatch::default(), by(), NOON).await.unwrap();
     }
     let blank = store.find_user("blank").await.unwrap().unwrap();
     assert_eq!((blank.email.as_str(), blank.currency.as_deref(), blank.created_at_ms), ("", Some("BTC"), 0));

@@ -8,11 +8,11 @@ each_engine! {
     async fn versions_count_up_and_stay(world: World) {
         let mut hints = world.store.hints();
 
-        let (first, new) = world.store.put_workflow("greet", "one", "api", NOON).await.unwrap();
+        let (first, new) = world.store.put_workflow("greet", "one", "api", by(), NOON).await.unwrap();
         assert_eq!((first.version, first.created_at_ms, new), (1, NOON, true));
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
         assert_eq!(hint, Hint::WorkflowsChanged);
-        let (second, new) = world.store.put_workflow("greet", "two", "api", NOON + 1).await.unwrap();
+        let (second, new) = world.store.put_workflow("greet", "two", "api", by(), NOON + 1).await.unwrap();
         assert_eq!((second.version, new), (2, true));
 
         assert_eq!(world.store.find_workflow("greet", None).await.unwrap(), Some(second));
@@ -22,60 +22,60 @@ each_engine! {
     }
 
     async fn the_same_source_again_is_no_new_version(world: World) {
-        let (first, _) = world.store.put_workflow("greet", "one", "api", NOON).await.unwrap();
+        let (first, _) = world.store.put_workflow("greet", "one", "api", by(), NOON).await.unwrap();
 
-        assert_eq!(world.store.put_workflow("greet", "one", "api", NOON + 1).await.unwrap(), (first, false));
-        world.store.put_workflow("greet", "two", "api", NOON + 2).await.unwrap();
-        let (third, new) = world.store.put_workflow("greet", "one", "api", NOON + 3).await.unwrap();
+        assert_eq!(world.store.put_workflow("greet", "one", "api", by(), NOON + 1).await.unwrap(), (first, false));
+        world.store.put_workflow("greet", "two", "api", by(), NOON + 2).await.unwrap();
+        let (third, new) = world.store.put_workflow("greet", "one", "api", by(), NOON + 3).await.unwrap();
         assert_eq!((third.version, new), (3, true), "what was in force before can be put again");
     }
 
     async fn a_file_makes_a_version_only_when_it_changed(world: World) {
-        world.store.put_workflow("greet", "file", "file:greet.yaml", NOON).await.unwrap();
-        let (by_api, _) = world.store.put_workflow("greet", "api", "api", NOON + 1).await.unwrap();
+        world.store.put_workflow("greet", "file", "file:greet.yaml", by(), NOON).await.unwrap();
+        let (by_api, _) = world.store.put_workflow("greet", "api", "api", by(), NOON + 1).await.unwrap();
 
-        let restarted = world.store.put_workflow("greet", "file", "file:greet.yaml", NOON + 2).await.unwrap();
+        let restarted = world.store.put_workflow("greet", "file", "file:greet.yaml", by(), NOON + 2).await.unwrap();
         assert_eq!(restarted, (by_api, false), "a restart does not undo what the API did");
 
-        let (edited, new) = world.store.put_workflow("greet", "edited", "file:greet.yaml", NOON + 3).await.unwrap();
+        let (edited, new) = world.store.put_workflow("greet", "edited", "file:greet.yaml", by(), NOON + 3).await.unwrap();
         assert_eq!((edited.version, new), (3, true));
-        let (back, new) = world.store.put_workflow("greet", "api", "api", NOON + 4).await.unwrap();
+        let (back, new) = world.store.put_workflow("greet", "api", "api", by(), NOON + 4).await.unwrap();
         assert_eq!((back.version, new), (4, true), "a call of the API means what it says");
     }
 
     async fn a_restart_does_not_bring_back_what_was_deleted(world: World) {
-        let (first, _) = world.store.put_workflow("greet", "file", "file:greet.yaml", NOON).await.unwrap();
-        world.store.delete_workflow("greet", NOON + 1).await.unwrap();
+        let (first, _) = world.store.put_workflow("greet", "file", "file:greet.yaml", by(), NOON).await.unwrap();
+        world.store.delete_workflow("greet", by(), NOON + 1).await.unwrap();
 
-        let restarted = world.store.put_workflow("greet", "file", "file:greet.yaml", NOON + 2).await.unwrap();
+        let restarted = world.store.put_workflow("greet", "file", "file:greet.yaml", by(), NOON + 2).await.unwrap();
         assert_eq!(restarted, (first, false));
         assert_eq!(world.store.find_workflow("greet", None).await.unwrap(), None, "still deleted");
 
-        let (edited, new) = world.store.put_workflow("greet", "edited", "file:greet.yaml", NOON + 3).await.unwrap();
+        let (edited, new) = world.store.put_workflow("greet", "edited", "file:greet.yaml", by(), NOON + 3).await.unwrap();
         assert_eq!((edited.version, new), (2, true), "an edited file is meant");
     }
 
     async fn a_deleted_name_keeps_its_versions_and_can_come_back(world: World) {
-        world.store.put_workflow("greet", "one", "api", NOON).await.unwrap();
+        world.store.put_workflow("greet", "one", "api", by(), NOON).await.unwrap();
         let mut hints = world.store.hints();
 
-        world.store.delete_workflow("greet", NOON + 1).await.unwrap();
+        world.store.delete_workflow("greet", by(), NOON + 1).await.unwrap();
 
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
         assert_eq!(hint, Hint::WorkflowsChanged);
         assert_eq!(world.store.find_workflow("greet", None).await.unwrap(), None);
         assert!(world.store.find_workflow("greet", Some(1)).await.unwrap().is_some());
-        let again = world.store.delete_workflow("greet", NOON + 2).await;
+        let again = world.store.delete_workflow("greet", by(), NOON + 2).await;
         assert!(matches!(again, Err(Error::NotFound { what: "workflow" })), "{again:?}");
-        let (back, new) = world.store.put_workflow("greet", "one", "api", NOON + 3).await.unwrap();
+        let (back, new) = world.store.put_workflow("greet", "one", "api", by(), NOON + 3).await.unwrap();
         assert_eq!((back.version, new), (2, true));
     }
 
     async fn all_names_are_listed_in_order(world: World) {
         for name in ["b", "a", "B", "ä"] {
-            world.store.put_workflow(name, "x", "api", NOON).await.unwrap();
+            world.store.put_workflow(name, "x", "api", by(), NOON).await.unwrap();
         }
-        world.store.delete_workflow("a", NOON + 1).await.unwrap();
+        world.store.delete_workflow("a", by(), NOON + 1).await.unwrap();
 
         let heads = world.store.list_workflows().await.unwrap();
 
@@ -87,7 +87,7 @@ each_engine! {
     async fn two_puts_at_once_make_two_versions(world: World) {
         let puts = (0..8).map(|n| {
             let store = &world.store;
-            async move { store.put_workflow("greet", &format!("source {n}"), "api", NOON).await.unwrap() }
+            async move { store.put_workflow("greet", &format!("source {n}"), "api", by(), NOON).await.unwrap() }
         });
 
         let mut versions: Vec<_> =

@@ -1,10 +1,11 @@
 //! A database of one's own per test, and short words for what tests do all the time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use levqor_core::audit::Actor;
 use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
 use levqor_core::job::{
@@ -177,6 +178,12 @@ impl Clock for TestClock {
 
 pub fn at(now_ms: i64) -> Arc<dyn Clock> {
     Arc::new(TestClock(AtomicI64::new(now_ms)))
+}
+
+/// Whoever does things in these tests.
+pub fn by() -> &'static Actor {
+    static BY: LazyLock<Actor> = LazyLock::new(Actor::developer);
+    &BY
 }
 
 /// Ids made one after the other sort one after the other, within the same millisecond too.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use levqor_core::audit::Actor;
 use levqor_core::workflow::Definition;
 use levqor_engine::{DefinitionError, Engine};
 
@@ -62,7 +63,7 @@ async fn load_one(
     if let Some(other) = seen.get(&name) {
         return Err(vec![format!("it defines `{name}`, which {other} defines already")]);
     }
-    match engine.put_workflow(&name, &source, &format!("file:{file}")).await {
+    match engine.put_workflow(&name, &source, &format!("file:{file}"), &Actor::system()).await {
         Ok(stored) => {
             if stored.created {
                 tracing::info!(workflow = name, version = stored.row.version, file, "workflow loaded");

@@ -36,14 +36,16 @@ pub async fn complete_job(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers)?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     // A body of another type is no result: the first version did not look at it.
     let result = if body.is_empty() || !body::is_json(&parts.headers) { None } else { read_result(&body)? };
     let job_id = id.text.parse().map_err(|_| ApiError::not_found())?;
-    let completed =
-        app.engine.complete_job(job_id, result.unwrap_or_else(|| DEFAULT_RESULT.to_owned())).await;
+    let completed = app
+        .engine
+        .complete_job(job_id, result.unwrap_or_else(|| DEFAULT_RESULT.to_owned()), &caller.actor)
+        .await;
     match completed {
         Ok(_) => Ok(body::json(StatusCode::OK, &Done { ok: true })),
         Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::not_found()),

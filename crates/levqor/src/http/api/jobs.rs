@@ -121,10 +121,10 @@ pub async fn cancel_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
-    app.engine.cancel_job(job_id).await?;
+    app.engine.cancel_job(job_id, &caller.actor).await?;
     Ok(changed(job_id, JobState::Cancelled))
 }
 
@@ -140,10 +140,10 @@ pub async fn retry_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
-    app.engine.retry_job(job_id).await?;
+    app.engine.retry_job(job_id, &caller.actor).await?;
     Ok(changed(job_id, JobState::Queued))
 }
 
@@ -160,10 +160,10 @@ pub async fn redeliver_callback(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
-    let callback_id = app.engine.redeliver_callback(job_id).await?;
+    let callback_id = app.engine.redeliver_callback(job_id, &caller.actor).await?;
     Ok(json(StatusCode::ACCEPTED, &Redelivery { callback_id, job_id: job_id.to_string() }))
 }
 

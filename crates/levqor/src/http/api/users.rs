@@ -16,6 +16,7 @@ use super::path::PathText;
 use super::query::Query;
 use super::views::{raw, seconds};
 use crate::http::App;
+use crate::http::auth::Caller;
 use crate::http::body::{self, json};
 use crate::http::context::Context;
 use crate::http::error::{ApiError, Result};
@@ -86,10 +87,11 @@ pub async fn upsert_user(
     context: Context,
     request: Request,
 ) -> Result<Response> {
-    let body = app.read_user_body(&context, request).await?;
+    let (caller, body) = app.read_user_body(&context, request).await?;
     let upsert = parse_upsert(&body)?;
     let id = format!("{:032x}", rand::random::<u128>());
-    let (row, is_new) = app.engine.store().upsert_user(&id, upsert, app.clock.now_ms()).await?;
+    let (row, is_new) =
+        app.engine.store().upsert_user(&id, upsert, &caller.actor, app.clock.now_ms()).await?;
     let user = UserView::from(row);
     Ok(match is_new {
         true => json(StatusCode::CREATED, &UserCreated { created: true, user }),
@@ -152,10 +154,10 @@ pub async fn patch_user(
     id: PathText,
     request: Request,
 ) -> Result<Response> {
-    let body = app.read_user_body(&context, request).await?;
+    let (caller, body) = app.read_user_body(&context, request).await?;
     let patch = parse_patch(&body)?;
     let user_id = id.user_id().ok_or_else(|| ApiError::unknown_user(&id.text))?;
-    match app.engine.store().patch_user(user_id, patch, app.clock.now_ms()).await {
+    match app.engine.store().patch_user(user_id, patch, &caller.actor, app.clock.now_ms()).await {
         Ok(row) => Ok(json(StatusCode::OK, &UserUpdated { updated: true, user: row.into() })),
         Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::unknown_user(&id.text)),
         // The one conflict there is: the merged meta is too large.
@@ -192,10 +194,10 @@ pub async fn delete_user(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let user_id = id.user_id().ok_or_else(|| ApiError::missing("user"))?;
-    app.engine.store().delete_user(user_id).await?;
+    app.engine.store().delete_user(user_id, &caller.actor, app.clock.now_ms()).await?;
     Ok(json(StatusCode::OK, &UserDeleted { deleted: true }))
 }
 
@@ -216,13 +218,13 @@ impl App {
     }
 
     /// The body of a write, after the checks that come before it.
-    async fn read_user_body(&self, context: &Context, request: Request) -> Result<Bytes> {
+    async fn read_user_body(&self, context: &Context, request: Request) -> Result<(Caller, Bytes)> {
         let (parts, body) = request.into_parts();
-        self.require_write(context, &parts.headers)?;
+        let caller = self.require_write(context, &parts.headers)?;
         body::refuse_announced(&parts.headers, self.config.max_content_length_bytes)?;
         if !body::is_json(&parts.headers) {
             return Err(ApiError::legacy_content_type("application/json"));
         }
-        body::read(&parts.headers, body, self.config.max_content_length_bytes).await
+        Ok((caller, body::read(&parts.headers, body, self.config.max_content_length_bytes).await?))
     }
 }

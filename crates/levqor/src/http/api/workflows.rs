@@ -144,7 +144,7 @@ pub async fn put_workflow(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers)?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     let media_type = body::content_type(&parts.headers);
     if !MEDIA_TYPES.contains(&media_type.as_str()) && !body::is_json(&parts.headers) {
@@ -162,7 +162,7 @@ pub async fn put_workflow(
         // YAML takes more than JSON does: what says that it is JSON has to be.
         compact(source).map_err(|problem| ApiError::invalid("invalid_workflow", problem.to_string()))?;
     }
-    let stored = app.engine.put_workflow(name, source, "api").await?;
+    let stored = app.engine.put_workflow(name, source, "api", &caller.actor).await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     let view = StoredView {
         created: stored.created,
@@ -184,8 +184,9 @@ pub async fn delete_workflow(
     name: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
-    app.engine.delete_workflow(name.workflow_name().ok_or_else(|| ApiError::missing("workflow"))?).await?;
+    let known = name.workflow_name().ok_or_else(|| ApiError::missing("workflow"))?;
+    app.engine.delete_workflow(known, &caller.actor).await?;
     Ok(json(StatusCode::OK, &Deleted { deleted: true, name: name.text }))
 }
