@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | a fresh PostgreSQL database | [`postgres::postgres_url`], under `levqor-testkit-pg run -- <command>` |
 //! | to see which callbacks arrived, and answer them by script | [`receiver::Receiver`] |
+//! | to look at a page as people do | [`browser::Browser`] |
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
 //! | a folder that goes away | [`temp::TempDir`] |
 //! | to wait for a condition | [`wait::wait_until`] |
@@ -11,12 +12,15 @@
 //! Invariant: no crate depends on this one outside its tests, and nothing here skips a test: what is missing is a panic
 //! that says what to do.
 
+pub mod browser;
+pub mod debian;
 pub mod postgres;
 pub mod receiver;
 pub mod script;
 pub mod temp;
 pub mod wait;
 
+pub use browser::{Browser, View};
 pub use postgres::postgres_url;
 pub use receiver::{Answer, Received, Receiver};
 pub use script::{Act, Script};

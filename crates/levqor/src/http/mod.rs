@@ -9,7 +9,7 @@ mod body;
 mod chunked;
 mod context;
 mod error;
-mod etag;
+mod file;
 mod gate;
 mod guard;
 mod head;
@@ -66,7 +66,8 @@ pub struct Served {
 impl Served {
     pub fn new(config: Config, engine: Engine, clock: Arc<dyn Clock>, log: Option<LogSink>) -> Arc<Served> {
         let (routes, document) = router::routes(config.environment).split_for_parts();
-        let documents = openapi::Documents::new(&document);
+        let program_ms = file::program_ms(clock.now_ms());
+        let documents = openapi::Documents::new(&document, program_ms);
         let app = Arc::new(App {
             connectors: Connectors::new(
                 &config.outbound_allow,
@@ -78,7 +79,7 @@ impl Served {
             limits: rate_limit::Limits::new(&config),
             strangers: strangers::Strangers::default(),
             outbound: OutboundPolicy::new(config.outbound_allow.clone()),
-            pages: pages::Pages::new(&config, documents.v3_1.bytes()),
+            pages: pages::Pages::new(&config, &documents.v3_1.bytes, program_ms),
             documents,
             config,
             engine,

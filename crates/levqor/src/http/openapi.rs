@@ -3,16 +3,14 @@
 //! Both are serialised once at the start and served as bytes with an `ETag`. The conversion to 3.0.3 covers what utoipa
 //! generates; a test looks for leftovers of 3.1.
 
-use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::api::health::API_VERSION;
+use super::file::{self, File};
 use super::schema::{BareError, LegacyError, LineView, NamedError};
-use super::{etag, headers};
 
 /// What the document says beside its routes.
 #[derive(OpenApi)]
@@ -54,42 +52,27 @@ impl Modify for Common {
     }
 }
 
-/// One edition, ready to be served.
-pub struct Edition {
-    bytes: Bytes,
-    etag: HeaderValue,
-}
-
+/// Both editions, ready to be served.
 pub struct Documents {
-    pub v3_0: Edition,
-    pub v3_1: Edition,
+    pub v3_0: File,
+    pub v3_1: File,
 }
 
 impl Documents {
-    pub fn new(document: &utoipa::openapi::OpenApi) -> Self {
+    /// `modified_ms`: since when they are what they are.
+    pub fn new(document: &utoipa::openapi::OpenApi, modified_ms: i64) -> Self {
         let mut document = serde_json::to_value(document).expect("a document has string keys only");
         complete(&mut document);
         let mut older = document.clone();
         to_3_0(&mut older);
-        Documents { v3_0: Edition::new(&older), v3_1: Edition::new(&document) }
+        Documents { v3_0: edition(&older, modified_ms), v3_1: edition(&document, modified_ms) }
     }
 }
 
-impl Edition {
-    fn new(document: &Value) -> Self {
-        let bytes = Bytes::from(format!("{document}\n"));
-        Edition { etag: etag::of(&bytes), bytes }
-    }
-
-    /// The document as JSON.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// 200 with the document, or 304 to who has it.
-    pub fn answer(&self, headers: &HeaderMap) -> Response {
-        etag::answer(headers, &self.etag, headers::JSON, self.bytes.clone())
-    }
+fn edition(document: &Value, modified_ms: i64) -> File {
+    let bytes = Bytes::from(format!("{document}\n"));
+    let etag = file::etag(&bytes);
+    File { content_type: "application/json", bytes, etag, modified_ms: Some(modified_ms) }
 }
 
 /// Adds to every operation the refusals that its kind of route shares, unless it describes that status itself.
@@ -248,8 +231,8 @@ mod tests {
     use crate::http::router;
 
     fn documents() -> (Value, Value) {
-        let documents = Documents::new(&router::routes(Environment::Development).into_openapi());
-        let read = |edition: &Edition| serde_json::from_slice(&edition.bytes).unwrap_or_default();
+        let documents = Documents::new(&router::routes(Environment::Development).into_openapi(), 0);
+        let read = |edition: &File| serde_json::from_slice(&edition.bytes).unwrap_or_default();
         (read(&documents.v3_0), read(&documents.v3_1))
     }
 

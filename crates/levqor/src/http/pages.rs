@@ -12,19 +12,21 @@ mod reference;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Deserialize;
 
 use self::content::{Content, Folder};
 use self::frame::{Entry, PostEntry};
 use self::markdown::Text;
 use super::error::{ApiError, Result};
-use super::{App, etag, headers};
+use super::file::{self, File};
+use super::{App, headers};
 use crate::config::Config;
 
 /// The routes of all pages. All of them answer GET and HEAD only, need no key and are below no path of the API.
@@ -56,7 +58,12 @@ pub fn routes() -> Router<Arc<App>> {
     PATHS.into_iter().fold(Router::new(), |router, path| router.route(path, get(get_page)))
 }
 
-async fn get_page(State(app): State<Arc<App>>, uri: Uri, asked: HeaderMap) -> Result<Response> {
+async fn get_page(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    asked: HeaderMap,
+) -> Result<Response> {
     let now_ms = app.clock.now_ms();
     let path = uri.path().to_owned();
     // Files may be read on the way, and a long text takes a while: not on a thread that serves others.
@@ -73,34 +80,38 @@ async fn get_page(State(app): State<Arc<App>>, uri: Uri, asked: HeaderMap) -> Re
             response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(location));
             Ok(response)
         }
-        Made::File { content_type, is_prose, text } => {
-            let content_type = HeaderValue::from_static(content_type);
-            let mut response = etag::answer(&asked, &etag::of(text.as_bytes()), content_type, text.into());
-            if is_prose {
-                response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, headers::PAGE_POLICY);
-            }
+        Made::Prose(text) => {
+            let mut response = whole(HTML, text, None).answer(&method, &asked);
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, headers::PAGE_POLICY);
+            Ok(response)
+        }
+        Made::File { content_type, text, modified_ms } => {
+            let mut response = whole(content_type, text, modified_ms).answer(&method, &asked);
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("inline"));
             Ok(response)
         }
     }
 }
 
+fn whole(content_type: &'static str, text: String, modified_ms: Option<i64>) -> File {
+    let etag = file::etag(text.as_bytes());
+    File { content_type, bytes: text.into(), etag, modified_ms }
+}
+
 enum Made {
     Moved(&'static str),
+    /// A page of docs or blog, which has a policy of its own. Its menu changes with other texts, so it has no date.
+    Prose(String),
     File {
         content_type: &'static str,
-        /// A page of docs or blog, which has a policy of its own.
-        is_prose: bool,
         text: String,
+        modified_ms: Option<i64>,
     },
 }
 
 impl Made {
-    fn file(content_type: &'static str, text: impl Into<String>) -> Option<Made> {
-        Some(Made::File { content_type, is_prose: false, text: text.into() })
-    }
-
-    fn prose(text: String) -> Option<Made> {
-        Some(Made::File { content_type: HTML, is_prose: true, text })
+    fn file(content_type: &'static str, text: impl Into<String>, modified_ms: Option<i64>) -> Option<Made> {
+        Some(Made::File { content_type, text: text.into(), modified_ms })
     }
 }
 
@@ -123,40 +134,51 @@ pub struct Pages {
     base: String,
     content: Content,
     reference: maud::Markup,
+    /// Since when the program, and with it all that is embedded, is what it is.
+    program_ms: i64,
     /// What was rendered before. Only texts that exist get here.
     rendered: Mutex<HashMap<(Folder, String), Rendered>>,
 }
 
 impl Pages {
     /// `document` is the OpenAPI document.
-    pub fn new(config: &Config, document: &[u8]) -> Self {
+    pub fn new(config: &Config, document: &[u8], program_ms: i64) -> Self {
         Pages {
             base: config.public_base_url.clone(),
             content: Content::new(config.content_dir.clone()),
             reference: reference::render(document),
+            program_ms,
             rendered: Mutex::default(),
         }
     }
 
     /// What stands at this address; `None`: nothing. Blocks while it reads.
     fn make(&self, path: &str, now_ms: i64) -> io::Result<Option<Made>> {
+        let embedded = Some(self.program_ms);
         Ok(match path {
             "/public/docs" => Some(Made::Moved("/public/docs/")),
             "/public/blog" => Some(Made::Moved("/public/blog/")),
             "/public/docs/" => self.document(path, "index")?,
             "/public/docs/reference" => {
-                Made::prose(frame::page(path, "API reference", &self.menu()?, self.reference.clone()))
+                Some(Made::Prose(frame::page(path, "API reference", &self.menu()?, self.reference.clone())))
             }
-            "/public/blog/" => Made::prose(frame::page(path, "Blog", &[], frame::posts(&self.posts()?))),
-            "/public/faq/index.html" => self.plain(path, Folder::Faq, "index")?,
-            "/public/style.css" => Made::file("text/css; charset=utf-8", include_str!("pages/style.css")),
-            "/favicon.ico" => Made::file("image/svg+xml", include_str!("pages/icon.svg")),
-            "/robots.txt" | "/public/robots.txt" => Made::file(PLAIN, machine::robots(&self.base)),
+            "/public/blog/" => {
+                Some(Made::Prose(frame::page(path, "Blog", &[], frame::posts(&self.posts()?))))
+            }
+            "/public/faq/index.html" => self.plain(path, Folder::Faq, "index", now_ms)?,
+            "/public/style.css" => {
+                Made::file("text/css; charset=utf-8", include_str!("pages/style.css"), embedded)
+            }
+            "/favicon.ico" => Made::file("image/svg+xml", include_str!("pages/icon.svg"), embedded),
+            "/robots.txt" | "/public/robots.txt" => Made::file(PLAIN, machine::robots(&self.base), embedded),
             "/sitemap.xml" | "/public/sitemap.xml" => {
-                Made::file(XML, machine::sitemap(&self.base, &self.addresses()?))
+                // A text that went away leaves no date behind.
+                let modified_ms = embedded.filter(|_| !self.content.has_own());
+                Made::file(XML, machine::sitemap(&self.base, &self.addresses()?), modified_ms)
             }
             "/.well-known/security.txt" | "/public/.well-known/security.txt" => {
-                Made::file(PLAIN, machine::security(&self.base, now_ms))
+                let modified_ms = machine::security_from_ms(now_ms).max(self.program_ms);
+                Made::file(PLAIN, machine::security(&self.base, now_ms), Some(modified_ms))
             }
             _ => {
                 if let Some(name) = path.strip_prefix("/public/docs/") {
@@ -165,7 +187,7 @@ impl Pages {
                     self.post(path, name.strip_suffix(".md").unwrap_or(name))?
                 } else if let Some(name) = path.strip_prefix("/public/legal/") {
                     match name.strip_suffix(".html") {
-                        Some(name) => self.plain(path, Folder::Legal, name)?,
+                        Some(name) => self.plain(path, Folder::Legal, name, now_ms)?,
                         None => None,
                     }
                 } else {
@@ -179,7 +201,7 @@ impl Pages {
         let Some(text) = self.text(Folder::Docs, name)? else { return Ok(None) };
         let address = if name == "index" { "/public/docs/" } else { path.trim_end_matches(".md") };
         let title = text.title.as_deref().unwrap_or(name);
-        Ok(Made::prose(frame::page(address, title, &self.menu()?, frame::prose(&text.html))))
+        Ok(Some(Made::Prose(frame::page(address, title, &self.menu()?, frame::prose(&text.html)))))
     }
 
     fn post(&self, path: &str, name: &str) -> io::Result<Option<Made>> {
@@ -187,13 +209,17 @@ impl Pages {
         let posts = self.posts()?;
         let date = posts.iter().find(|post| post.slug == name).map(|post| post.date.as_str());
         let title = text.title.as_deref().unwrap_or(name);
-        Ok(Made::prose(frame::page(path, title, &[], frame::post(&text.html, date))))
+        Ok(Some(Made::Prose(frame::page(path, title, &[], frame::post(&text.html, date)))))
     }
 
-    fn plain(&self, path: &str, folder: Folder, name: &str) -> io::Result<Option<Made>> {
+    fn plain(&self, path: &str, folder: Folder, name: &str, now_ms: i64) -> io::Result<Option<Made>> {
         let Some(text) = self.text(folder, name)? else { return Ok(None) };
         let title = text.title.as_deref().unwrap_or(name);
-        Ok(Made::file(HTML, frame::page(path, title, &[], frame::prose(&text.html))))
+        let changed = self.content.modified(folder, name)?.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let changed_ms = changed.and_then(|at| i64::try_from(at.as_millis()).ok()).unwrap_or(self.program_ms);
+        // The frame around it is the program's; a date in the future would be believed by nobody.
+        let modified_ms = changed_ms.max(self.program_ms).min(now_ms);
+        Ok(Made::file(HTML, frame::page(path, title, &[], frame::prose(&text.html)), Some(modified_ms)))
     }
 
     /// The documents in the order in which the first of them links to the others; the rest follows by name.

@@ -3,6 +3,7 @@
 
 mod batch;
 mod body;
+mod browser;
 mod client;
 mod connect;
 mod contract;

@@ -78,6 +78,77 @@ async fn every_address_is_served_without_a_key_and_with_the_headers_of_its_kind(
     }
 }
 
+/// The files that the first version served as they are.
+const STATIC: [&str; 10] = [
+    "/public/legal/privacy.html",
+    "/public/legal/terms.html",
+    "/public/legal/cookies.html",
+    "/public/faq/index.html",
+    "/public/robots.txt",
+    "/public/sitemap.xml",
+    "/public/.well-known/security.txt",
+    "/.well-known/security.txt",
+    "/public/style.css",
+    "/public/openapi.json",
+];
+
+#[tokio::test]
+async fn static_files_have_a_date_and_are_handed_out_in_parts() {
+    let server = TestServer::start(&[("API_KEYS", "k")]).await;
+    let anon = server.anon();
+
+    for path in STATIC {
+        let whole = anon.get(path).await;
+        let (etag, date) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+        let modified = httpdate::parse_http_date(date).unwrap();
+        let length = whole.body.len();
+        assert!(modified.elapsed().is_ok(), "{path}: {date} is not in the future");
+        assert_eq!(whole.header("accept-ranges"), Some("bytes"), "{path}");
+        let is_file = !path.ends_with(".json");
+        assert_eq!(whole.header("content-disposition").is_some(), is_file, "{path}");
+
+        let ask = async |headers: &[(&str, &str)]| anon.send("GET", path, headers, "").await;
+        assert_eq!(ask(&[("If-Modified-Since", date)]).await.status, 304, "{path}");
+        assert_eq!(
+            ask(&[("If-Modified-Since", "Thu, 01 Jan 1970 00:00:00 GMT")]).await.status,
+            200,
+            "{path}"
+        );
+        assert_eq!(ask(&[("If-Modified-Since", "yesterday")]).await.status, 200, "{path}");
+        let both = [("If-Modified-Since", date), ("If-None-Match", "\"other\"")];
+        assert_eq!(ask(&both).await.status, 200, "{path}: a tag counts before a date");
+
+        let part = ask(&[("Range", "bytes=2-5")]).await;
+        assert_eq!((part.status, &part.body[..]), (206, &whole.body[2..6]), "{path}");
+        assert_eq!(part.header("content-range"), Some(format!("bytes 2-5/{length}").as_str()), "{path}");
+        assert_eq!(part.header("content-type"), whole.header("content-type"), "{path}");
+        assert_eq!((part.header("etag"), part.header("last-modified")), (Some(etag), Some(date)), "{path}");
+        assert!(part.header("strict-transport-security").is_some(), "{path}");
+        let end = ask(&[("Range", "bytes=-3")]).await;
+        assert_eq!((end.status, &end.body[..]), (206, &whole.body[length - 3..]), "{path}");
+        for (condition, status) in [
+            (etag, 206),
+            (date, 206),
+            ("\"other\"", 200),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
+            ("nonsense", 200),
+        ] {
+            let part = ask(&[("Range", "bytes=0-0"), ("If-Range", condition)]).await;
+            assert_eq!(part.status, status, "{path}: If-Range: {condition}");
+        }
+        assert_eq!(ask(&[("Range", "bytes=0-0"), ("If-None-Match", etag)]).await.status, 304, "{path}");
+        assert_eq!(ask(&[("Range", "bytes=0-0,2-3")]).await.body, whole.body, "{path}");
+
+        let behind = ask(&[("Range", &format!("bytes={length}-"))]).await;
+        assert_eq!((behind.status, behind.body.len()), (416, 0), "{path}");
+        assert_eq!(behind.header("content-range"), Some(format!("bytes */{length}").as_str()), "{path}");
+        let head = anon.send("HEAD", path, &[("Range", "bytes=0-0")], "").await;
+        assert_eq!((head.status, head.header("last-modified")), (200, Some(date)), "{path}");
+        assert_eq!(head.header("content-length"), Some(length.to_string().as_str()), "{path}");
+    }
+    assert_eq!(anon.get("/public/docs/api").await.header("last-modified"), None, "its menu has no date");
+}
+
 #[tokio::test]
 async fn a_folder_without_its_slash_leads_to_the_one_with_it_on_the_same_host() {
     let server = TestServer::start(&[]).await;

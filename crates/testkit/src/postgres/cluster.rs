@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::{PostgresError, binaries};
 use crate::TempDir;
+use crate::debian::is_root;
 
 /// Two servers that look for a free port at the same time may find the same one; more than a few times is no accident.
 const PORT_ATTEMPTS: u32 = 5;
@@ -154,17 +155,12 @@ impl Account {
     }
 }
 
-/// True when the process has root's rights.
-pub(super) fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Runs a command to its end; its output becomes part of the error.
-pub(super) fn check(program: &str, command: &mut Command) -> Result<(), PostgresError> {
+fn check(program: &str, command: &mut Command) -> Result<(), PostgresError> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().map_err(|source| unrunnable(program, source))?;
     if status.success() {

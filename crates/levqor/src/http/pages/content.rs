@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rust_embed::RustEmbed;
 
@@ -90,6 +91,19 @@ impl Content {
             return Ok(None);
         }
         self.read(folder, &format!("{name}.md"))
+    }
+
+    /// When the text of this name was last changed; `None` for an embedded one, which is as old as the program.
+    pub fn modified(&self, folder: Folder, name: &str) -> io::Result<Option<SystemTime>> {
+        match self.own_folder(folder)? {
+            Some(own) if is_name(name) => fs::metadata(own.join(format!("{name}.md")))?.modified().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether texts of one's own may stand for embedded ones.
+    pub fn has_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// The list of posts, as JSON.

@@ -24,9 +24,14 @@ pub fn sitemap(base: &str, addresses: &[String]) -> String {
     )
 }
 
+/// Since when the text is what it is now.
+pub fn security_from_ms(now_ms: i64) -> i64 {
+    now_ms.div_euclid(MS_A_DAY) * MS_A_DAY
+}
+
 /// It ends at a midnight, so that it stays the same for a day.
 pub fn security(base: &str, now_ms: i64) -> String {
-    let ends_ms = (now_ms.div_euclid(MS_A_DAY) + SECURITY_DAYS) * MS_A_DAY;
+    let ends_ms = security_from_ms(now_ms) + SECURITY_DAYS * MS_A_DAY;
     let ends = Timestamp::from_millisecond(ends_ms).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ");
     format!(
