@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod budget;
 pub mod callback;
 pub mod clock;
 pub mod duration;
@@ -13,6 +14,7 @@ pub mod id;
 pub mod intake;
 pub mod job;
 pub mod json;
+pub mod money;
 pub mod outcome;
 pub mod plan;
 pub mod rate;

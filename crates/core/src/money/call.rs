@@ -1,0 +1,150 @@
+//! The life of one physical request to a provider, and its id. A retry, a repair or a fallback is another call.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::unit::words;
+use crate::id::{BadId, JobId};
+
+/// A call's id: made like a job's, and never mistaken for one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(JobId);
+
+impl CallId {
+    /// As [`JobId::new`]: `random` must come from a cryptographic source.
+    pub fn new(now_ms: i64, random: [u8; 10]) -> Self {
+        CallId(JobId::new(now_ms, random))
+    }
+
+    pub fn created_at_ms(self) -> i64 {
+        self.0.created_at_ms()
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        text.parse().map(CallId)
+    }
+}
+
+words! {
+    /// How a call stands.
+    CallState {
+        /// Its hold is committed; the request may go out at any moment.
+        Reserved = "reserved",
+        /// The request is on its way, as far as anybody wrote down.
+        Sent = "sent",
+        /// Charged by what the provider says was used.
+        Settled = "settled",
+        /// Proven not to be charged: nothing was.
+        Released = "released",
+        /// In doubt, so all that was held is charged, until somebody knows better.
+        Assumed = "assumed",
+    }
+}
+
+impl CallState {
+    /// Its hold still stands.
+    pub fn is_open(self) -> bool {
+        matches!(self, CallState::Reserved | CallState::Sent)
+    }
+}
+
+/// What can happen to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallEvent {
+    Send,
+    /// A priced usage is there.
+    Settle,
+    /// There is proof that nothing is charged.
+    Release,
+    /// There is no way to know.
+    Assume,
+}
+
+impl CallEvent {
+    pub const ALL: [CallEvent; 4] =
+        [CallEvent::Send, CallEvent::Settle, CallEvent::Release, CallEvent::Assume];
+}
+
+/// The state after `event`, or `None` where the event changes nothing. What is settled or released stays so, whoever
+/// comes late; what was assumed becomes exact once.
+pub fn transition(state: CallState, event: CallEvent) -> Option<CallState> {
+    match (state, event) {
+        (CallState::Reserved, CallEvent::Send) => Some(CallState::Sent),
+        (CallState::Reserved | CallState::Sent | CallState::Assumed, CallEvent::Settle) => {
+            Some(CallState::Settled)
+        }
+        (CallState::Reserved | CallState::Sent | CallState::Assumed, CallEvent::Release) => {
+            Some(CallState::Released)
+        }
+        (CallState::Reserved | CallState::Sent, CallEvent::Assume) => Some(CallState::Assumed),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_state_meets_every_event_as_the_table_says() {
+        let mut table = Vec::new();
+        for state in CallState::ALL.iter().copied() {
+            for event in CallEvent::ALL {
+                if let Some(next) = transition(state, event) {
+                    table.push(format!("{} {event:?} -> {}", state.as_str(), next.as_str()));
+                }
+            }
+        }
+
+        assert_eq!(
+            table,
+            [
+                "reserved Send -> sent",
+                "reserved Settle -> settled",
+                "reserved Release -> released",
+                "reserved Assume -> assumed",
+                "sent Settle -> settled",
+                "sent Release -> released",
+                "sent Assume -> assumed",
+                "assumed Settle -> settled",
+                "assumed Release -> released",
+            ]
+        );
+    }
+
+    #[test]
+    fn money_moves_at_most_twice_and_never_after_the_truth_is_known() {
+        for end in [CallState::Settled, CallState::Released] {
+            assert!(CallEvent::ALL.iter().all(|event| transition(end, *event).is_none()));
+            assert!(!end.is_open());
+        }
+    }
+
+    #[test]
+    fn words_and_ids_round_trip() {
+        for state in CallState::ALL {
+            assert_eq!(CallState::parse(state.as_str()), Some(*state));
+        }
+        let id = CallId::new(5, [7; 10]);
+        assert_eq!(id.to_string().parse::<CallId>().unwrap(), id);
+        assert_eq!(id.created_at_ms(), 5);
+    }
+}

@@ -1,0 +1,40 @@
+//! What an AI call costs, at most and in the end. Pure and exact: integers all the way, one ceiling at the end.
+//!
+//! Rates are whole pico-dollars for one unit, amounts whole nano-dollars. Reading order: amounts, prices, what a provider
+//! says was used, what that costs, what a call can cost at most, the permit to send it, and what is charged in the end.
+//!
+//! Invariant: no floating point in any of these files; the lint below makes it an error.
+#![deny(clippy::float_arithmetic, clippy::float_cmp)]
+
+mod amount;
+mod decimal;
+mod unit;
+
+mod book;
+mod difference;
+mod price;
+mod price_list;
+
+mod usage;
+
+mod bound;
+mod cost;
+
+mod call;
+mod charge;
+mod permit;
+
+pub use amount::{MAX_AMOUNT, Nano, Rate};
+pub use book::{Lookup, PriceBook};
+pub use bound::{Allowances, Bound, Fit, Shape, Wish, fit, upper_bound};
+pub use call::{CallEvent, CallId, CallState, transition};
+pub use charge::{Alarm, Charge, Ending, Profile, charge};
+pub use cost::{Bill, CostError, Line, Terms, bill};
+pub use decimal::BadDecimal;
+pub use difference::{Change, Difference, RateChange, Warning, difference, sanity};
+pub use permit::{Permit, Unused};
+pub use price::{Component, Mode, Price, Status};
+pub use price_list::{BadRow, parse_price_list};
+pub(crate) use unit::words;
+pub use unit::{Tier, Unit};
+pub use usage::{Meter, Usage, UsageError, Wire};
