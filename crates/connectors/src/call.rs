@@ -9,7 +9,9 @@ use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 use crate::catalogue::Vendor;
-use crate::connect::{Connectors, Error, Failure};
+use crate::connect::{Connectors, Error, Terms};
+use crate::credentials::Credentials;
+use crate::failure::Failure;
 use crate::net::{CallError, Client, Request, Response, Timeouts, retry_after_ms};
 
 /// A page of a hundred long records has some hundred KiB.
@@ -24,14 +26,32 @@ const RETRY_AFTER_MAX_SECS: u64 = 86_400;
 const LIMIT_WORDS: [&str; 5] =
     ["ratelimited", "rate_limited", "rateLimitExceeded", "userRateLimitExceeded", "RESOURCE_EXHAUSTED"];
 
+/// Words that speak of the credentials: Slack's, and those of Google's token address.
+const NOT_AUTHORIZED_WORDS: [&str; 13] = [
+    "not_authed",
+    "invalid_auth",
+    "account_inactive",
+    "token_revoked",
+    "token_expired",
+    "no_permission",
+    "missing_scope",
+    "not_allowed_token_type",
+    "org_login_required",
+    "access_denied",
+    "invalid_grant",
+    "invalid_client",
+    "unauthorized_client",
+];
+/// Words of a vendor in trouble: Slack's, and Notion's for two writes at once.
+const FAILED_WORDS: [&str; 5] =
+    ["internal_error", "fatal_error", "service_unavailable", "request_timeout", "conflict_error"];
+
 /// The calls of one action.
 pub(crate) struct Calls<'a> {
     pub connectors: &'a Connectors,
     pub vendor: Vendor,
-    pub now_ms: i64,
-    pub limit_ms: u64,
-    /// Credentials of the request.
-    pub hidden: Vec<&'a str>,
+    pub credentials: &'a Credentials,
+    pub terms: Terms<'a>,
 }
 
 /// What is sent.
@@ -94,6 +114,11 @@ pub(crate) fn segment(text: &str) -> String {
 }
 
 impl Calls<'_> {
+    /// The token of the credentials.
+    pub fn token(&self) -> &str {
+        self.credentials.token()
+    }
+
     /// Calls and reads the answer as JSON.
     pub async fn send(&self, call: Call) -> Result<Value, Error> {
         let response = self.raw(&self.connectors.client, call).await?;
@@ -112,10 +137,11 @@ impl Calls<'_> {
 
     async fn raw(&self, client: &Client, call: Call) -> Result<Response, Failure> {
         let Call { method, url, headers, body } = call;
-        let timeouts = Timeouts::within(self.limit_ms);
+        let limit_ms = self.terms.limit_ms;
+        let timeouts = Timeouts::within(limit_ms);
         let request = Request { method, url, headers, body, timeouts, max_response_bytes: ANSWER_MAX_BYTES };
         client.send(request).await.map_err(|error| match error {
-            CallError::Timeout { .. } => Failure::Timeout,
+            CallError::Timeout { .. } => Failure::Timeout { limit_ms },
             CallError::TooLarge { .. } | CallError::Broken { .. } => Failure::BadAnswer,
             other => Failure::Unreachable { code: other.code() },
         })
@@ -129,13 +155,13 @@ impl Calls<'_> {
         if response.status.as_u16() == 429 || is_limit {
             // Telegram says it in the body.
             let told = body.as_ref().and_then(|body| body["parameters"]["retry_after"].as_u64());
-            let header = retry_after_ms(&response.headers, self.now_ms);
+            let header = retry_after_ms(&response.headers, self.terms.now_ms);
             let secs = header.map(|ms| u64::try_from(ms).unwrap_or(0).div_ceil(1000)).or(told);
             let retry_after_secs = secs.unwrap_or(RETRY_AFTER_SECS).clamp(1, RETRY_AFTER_MAX_SECS);
             return Err(Failure::RateLimited { retry_after_secs, word });
         }
         if !response.status.is_success() || says_ok == Some(false) {
-            return Err(Failure::Refused { word });
+            return Err(refusal(self.vendor, response.status.as_u16(), word));
         }
         // These two say so in every answer; one without it is somebody else's.
         if matches!(self.vendor, Vendor::Slack | Vendor::Telegram) && says_ok.is_none() {
@@ -145,10 +171,29 @@ impl Calls<'_> {
     }
 
     fn shown(&self, word: &str) -> String {
-        if self.hidden.iter().any(|secret| secret.len() >= SECRET_MIN_BYTES && word.contains(secret)) {
+        if self
+            .credentials
+            .hidden()
+            .iter()
+            .any(|secret| secret.len() >= SECRET_MIN_BYTES && word.contains(secret))
+        {
             return "(hidden)".to_owned();
         }
         word.chars().filter(|char| !char.is_control()).take(WORD_MAX_CHARS).collect()
+    }
+}
+
+/// Sorts a no by its status, and by words that say more than it: Slack answers 200 whatever happened.
+fn refusal(vendor: Vendor, status: u16, word: Option<String>) -> Failure {
+    let says = |words: &[&str]| word.as_deref().is_some_and(|word| words.contains(&word));
+    match status {
+        // Telegram's is about the chat: somebody who blocked the bot, a group that it was put out of.
+        403 if vendor == Vendor::Telegram => Failure::Refused { word },
+        401 | 403 => Failure::Unauthorized { word },
+        408 | 425 | 500.. => Failure::Failed { word },
+        _ if says(&NOT_AUTHORIZED_WORDS) => Failure::Unauthorized { word },
+        _ if says(&FAILED_WORDS) => Failure::Failed { word },
+        _ => Failure::Refused { word },
     }
 }
 

@@ -14,6 +14,9 @@ use url::{Host, Url};
 use crate::ask::Ask;
 use crate::call::Calls;
 use crate::catalogue::Vendor;
+use crate::credentials::Credentials;
+use crate::failure::Failure;
+use crate::fresh::FreshTokens;
 use crate::net::Client;
 use crate::{gmail, notion, slack, telegram};
 
@@ -75,22 +78,6 @@ impl Error {
     }
 }
 
-/// What went wrong at the vendor's end, or on the way to it. Holds nothing that a client may not see.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It said no, in its own word where it gave one.
-    #[error("the vendor refused the call: {}", word.as_deref().unwrap_or("no reason given"))]
-    Refused { word: Option<String> },
-    #[error("the vendor takes no more calls for {retry_after_secs} s")]
-    RateLimited { retry_after_secs: u64, word: Option<String> },
-    #[error("the vendor did not answer within {} s", LIMIT_MS / 1000)]
-    Timeout,
-    #[error("the vendor cannot be reached ({code})")]
-    Unreachable { code: &'static str },
-    #[error("the vendor's answer cannot be understood")]
-    BadAnswer,
-}
-
 /// All connectors. Cheap until the first call.
 pub struct Connectors {
     /// May call the configured addresses, wherever they are.
@@ -98,37 +85,43 @@ pub struct Connectors {
     /// For addresses that a vendor hands out: ours inside are none of its business.
     pub(crate) strict: Client,
     pub(crate) bases: Bases,
-    limit_ms: u64,
+    pub(crate) fresh: FreshTokens,
+}
+
+/// What a call must know beside what it asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// For vendors that name a date to come back at, and for tokens that run out.
+    pub now_ms: i64,
+    /// How long all of it may take.
+    pub limit_ms: u64,
+    /// The same for every try of the same thing; goes to vendors that take one.
+    pub idempotency_key: Option<&'a str>,
 }
 
 impl Connectors {
-    pub fn new(outbound_allow: &[IpNet], user_agent: HeaderValue, bases: Bases) -> Self {
-        let strict = Client::new(OutboundPolicy::new(outbound_allow.to_vec()), user_agent.clone());
+    /// Calls vendors where `bases` say; other addresses only as far as the policy permits.
+    pub fn new(outbound: &OutboundPolicy, user_agent: HeaderValue, bases: Bases) -> Self {
+        let strict = Client::new(outbound.clone(), user_agent.clone());
         let own = bases.all().into_iter().flat_map(addresses).map(IpNet::from);
-        let allow = outbound_allow.iter().copied().chain(own).collect();
-        let client = Client::new(OutboundPolicy::new(allow), user_agent);
-        Connectors { client, strict, bases, limit_ms: LIMIT_MS }
+        let client = Client::new(outbound.and(own), user_agent);
+        Connectors { client, strict, bases, fresh: FreshTokens::default() }
     }
 
-    /// The same with another limit of time.
-    pub fn limited_to(self, limit_ms: u64) -> Self {
-        Connectors { limit_ms, ..self }
-    }
-
-    /// Does what `text`, the JSON of a request, asks for. `now_ms` is for vendors that name a date to come back at.
-    pub async fn run(&self, vendor: Vendor, text: &str, now_ms: i64) -> Result<Value, Error> {
-        let ask = Ask::read(vendor, text)?;
-        let calls = Calls { connectors: self, vendor, now_ms, limit_ms: self.limit_ms, hidden: ask.hidden() };
+    /// Does what was asked for, as whoever the credentials stand for.
+    pub async fn run(&self, ask: &Ask, credentials: &Credentials, terms: Terms<'_>) -> Result<Value, Error> {
+        let calls = Calls { connectors: self, vendor: ask.vendor(), credentials, terms };
         let work = async {
-            match vendor {
-                Vendor::Gmail => gmail::run(&calls, &ask).await,
-                Vendor::Notion => notion::run(&calls, &ask).await,
-                Vendor::Slack => slack::run(&calls, &ask).await,
-                Vendor::Telegram => telegram::run(&calls, &ask).await,
+            match ask.vendor() {
+                Vendor::Gmail => gmail::run(&calls, ask).await,
+                Vendor::Notion => notion::run(&calls, ask).await,
+                Vendor::Slack => slack::run(&calls, ask).await,
+                Vendor::Telegram => telegram::run(&calls, ask).await,
             }
         };
-        let limit = Duration::from_millis(self.limit_ms);
-        tokio::time::timeout(limit, work).await.unwrap_or(Err(Failure::Timeout.into()))
+        let limit = Duration::from_millis(terms.limit_ms);
+        let timeout = Failure::Timeout { limit_ms: terms.limit_ms };
+        tokio::time::timeout(limit, work).await.unwrap_or(Err(timeout.into()))
     }
 }
 

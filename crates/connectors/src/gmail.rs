@@ -6,12 +6,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use http::Method;
+use levqor_core::seal::SecretText;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, Refresh};
+use crate::ask::Ask;
 use crate::call::{Call, Calls, segment, want, want_list};
 use crate::catalogue::Action;
-use crate::connect::{Error, Failure};
+use crate::connect::Error;
+use crate::credentials::Refresh;
+use crate::failure::Failure;
 use crate::mail;
 
 /// What a call with a stale token is told.
@@ -48,7 +51,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     match ask.action {
         "list_labels" => {
-            let answer = send(calls, ask, || get(calls, "labels", &[])).await?;
+            let answer = send(calls, || get(calls, "labels", &[])).await?;
             // An empty list is left out by Google.
             Ok(json!({"labels": list(&answer, "labels")}))
         }
@@ -56,16 +59,16 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
         "get_message" => {
             let path = format!("messages/{}", segment(ask.text("message_id")));
             let query = ask.query(&[("format", "format", "full")]);
-            let message = send(calls, ask, || get(calls, &path, &query)).await?;
+            let message = send(calls, || get(calls, &path, &query)).await?;
             Ok(json!({"message_id": want(&message, "/id")?, "message": message}))
         }
         "send_email" => {
-            let mut body = json!({"raw": URL_SAFE.encode(mail::build(ask, calls.now_ms)?)});
+            let mut body = json!({"raw": URL_SAFE.encode(mail::build(ask, calls.terms.now_ms)?)});
             if !ask.text("thread_id").is_empty() {
                 body["threadId"] = ask.text("thread_id").into();
             }
             let url = url(calls, "messages/send");
-            let answer = send(calls, ask, || Call::json(Method::POST, url.clone(), body.clone())).await?;
+            let answer = send(calls, || Call::json(Method::POST, url.clone(), body.clone())).await?;
             Ok(json!({"message_id": want(&answer, "/id")?, "status": "sent"}))
         }
         other => Err(Error::UnknownAction(other.to_owned())),
@@ -80,7 +83,7 @@ async fn list_messages(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     ]);
     let labels = ask.params().get("label_ids").and_then(Value::as_array).into_iter().flatten();
     query.extend(labels.filter_map(Value::as_str).map(|label| ("labelIds", label.to_owned())));
-    let answer = send(calls, ask, || get(calls, "messages", &query)).await?;
+    let answer = send(calls, || get(calls, "messages", &query)).await?;
     let messages = list(&answer, "messages");
     let mut result = json!({"count": messages.len(), "messages": messages});
     if let Some(next) = answer["nextPageToken"].as_str() {
@@ -101,33 +104,42 @@ fn get(calls: &Calls<'_>, path: &str, query: &[(&str, String)]) -> Call {
     Call::get(url(calls, path), query)
 }
 
-/// Calls with a token that is good, as far as we can make it so.
-async fn send(calls: &Calls<'_>, ask: &Ask, call: impl Fn() -> Call) -> Result<Value, Error> {
-    let first = match (ask.token(), ask.refresh()) {
-        ("", Some(refresh)) => return calls.send(call().bearer(&renew(calls, refresh).await?)).await,
-        (token, _) => calls.send(call().bearer(token)).await,
+/// Calls with a token that is good, as far as we can make it so: one that was renewed lately, or the given one, or a new one.
+async fn send(calls: &Calls<'_>, call: impl Fn() -> Call) -> Result<Value, Error> {
+    let Some(refresh) = calls.credentials.refresh() else {
+        return calls.send(call().bearer(calls.token())).await;
     };
-    match (first, ask.refresh()) {
-        (Err(Error::Vendor(Failure::Refused { word: Some(word) })), Some(refresh))
-            if STALE.contains(&word.as_str()) =>
-        {
-            calls.send(call().bearer(&renew(calls, refresh).await?)).await
+    let (fresh, kept_as) = (&calls.connectors.fresh, calls.credentials.kept_as());
+    let kept = kept_as.and_then(|name| fresh.find(name, calls.terms.now_ms));
+    let token = kept.as_ref().map_or(calls.token(), |kept| kept.expose());
+    if !token.is_empty() {
+        match calls.send(call().bearer(token)).await {
+            Err(Error::Vendor(Failure::Unauthorized { word: Some(word) }))
+                if STALE.contains(&word.as_str()) =>
+            {
+                kept_as.into_iter().for_each(|name| fresh.forget(name));
+            }
+            first => return first,
         }
-        (first, _) => first,
     }
+    calls.send(call().bearer(renew(calls, refresh).await?.expose())).await
 }
 
-async fn renew(calls: &Calls<'_>, refresh: &Refresh) -> Result<String, Error> {
+async fn renew(calls: &Calls<'_>, refresh: &Refresh) -> Result<SecretText, Error> {
     let pairs = [
-        ("client_id", refresh.client_id.clone()),
-        ("client_secret", refresh.client_secret.clone()),
+        ("client_id", refresh.client_id.expose().to_owned()),
+        ("client_secret", refresh.client_secret.expose().to_owned()),
         ("grant_type", "refresh_token".to_owned()),
-        ("refresh_token", refresh.refresh_token.clone()),
+        ("refresh_token", refresh.refresh_token.expose().to_owned()),
     ];
     let answer = calls.send(Call::form(calls.connectors.bases.google_token.clone(), &pairs)).await?;
     let token = want(&answer, "/access_token")?.as_str().filter(|token| {
         let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
         is_sendable && !token.is_empty()
     });
-    Ok(token.ok_or(Failure::BadAnswer)?.to_owned())
+    let token = SecretText::new(token.ok_or(Failure::BadAnswer)?);
+    if let (Some(name), Some(secs)) = (calls.credentials.kept_as(), answer["expires_in"].as_u64()) {
+        calls.connectors.fresh.keep(name, token.clone(), secs, calls.terms.now_ms);
+    }
+    Ok(token)
 }

@@ -4,8 +4,9 @@
 //! | --- | --- |
 //! | the one guarded HTTP client, its errors and limits | [`net`] |
 //! | one action at a vendor, from a request's text to its result | [`connect`] |
+//! | credentials, given or stored | `credentials.rs`, `fresh.rs` |
 //! | which vendors, actions and parameters there are | [`catalogue`] |
-//! | how a vendor's answer becomes a result or a failure | `call.rs` |
+//! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | what each vendor is sent | `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //!
 //! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
@@ -17,10 +18,16 @@ pub mod net;
 
 mod ask;
 mod call;
+mod credentials;
+mod failure;
+mod fresh;
 mod gmail;
 mod mail;
 mod notion;
 mod slack;
 mod telegram;
 
-pub use connect::{Bases, Connectors, Error, Failure};
+pub use ask::{Ask, Source};
+pub use connect::{Bases, Connectors, Error, LIMIT_MS, Terms};
+pub use credentials::Credentials;
+pub use failure::{Again, Failure};

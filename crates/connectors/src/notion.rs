@@ -79,7 +79,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     match ask.action {
         "search" => {
-            let answer = send(calls, ask, Method::POST, "search", ask.params().clone()).await?;
+            let answer = send(calls, Method::POST, "search", ask.params().clone()).await?;
             let pages = want_list(&answer, "results")?;
             Ok(with_next(json!({"count": pages.len(), "pages": pages}), &answer))
         }
@@ -88,25 +88,25 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
             let mut body = ask.pick(&["properties", "children", "icon", "cover"]);
             body.entry("properties").or_insert_with(|| json!({}));
             body.insert("parent".to_owned(), json!({"database_id": ask.text("database_id")}));
-            let page = send(calls, ask, Method::POST, "pages", body).await?;
+            let page = send(calls, Method::POST, "pages", body).await?;
             Ok(json!({"page_id": want(&page, "/id")?, "status": "created"}))
         }
         "get_page" => {
             let path = format!("pages/{}", segment(ask.text("page_id")));
             let call = Call::get(url(calls, &path), &[]);
-            let page = calls.send(signed(call, ask)).await?;
+            let page = calls.send(signed(calls, call)).await?;
             Ok(json!({"page_id": want(&page, "/id")?, "page": page}))
         }
         "append_blocks" => {
             let path = format!("blocks/{}/children", segment(ask.text("block_id")));
-            let answer = send(calls, ask, Method::PATCH, &path, ask.pick(&["children", "after"])).await?;
+            let answer = send(calls, Method::PATCH, &path, ask.pick(&["children", "after"])).await?;
             let count = want_list(&answer, "results")?.len();
             Ok(json!({"block_id": ask.text("block_id"), "count": count, "status": "appended"}))
         }
         "update_page" => {
             let path = format!("pages/{}", segment(ask.text("page_id")));
             let body = ask.pick(&["properties", "archived", "icon", "cover"]);
-            let page = send(calls, ask, Method::PATCH, &path, body).await?;
+            let page = send(calls, Method::PATCH, &path, body).await?;
             Ok(json!({"page_id": want(&page, "/id")?, "status": "updated"}))
         }
         other => Err(Error::UnknownAction(other.to_owned())),
@@ -117,7 +117,7 @@ async fn query_database(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     let path = format!("databases/{}/query", segment(ask.text("database_id")));
     let mut body = ask.pick(&["filter", "sorts", "page_size", "start_cursor"]);
     body.entry("page_size").or_insert_with(|| 10.into());
-    let answer = send(calls, ask, Method::POST, &path, body).await?;
+    let answer = send(calls, Method::POST, &path, body).await?;
     let results = want_list(&answer, "results")?;
     let has_more = answer["has_more"].as_bool().unwrap_or_default();
     let result = json!({"count": results.len(), "has_more": has_more, "results": results});
@@ -128,18 +128,17 @@ fn url(calls: &Calls<'_>, path: &str) -> String {
     format!("{}/v1/{path}", calls.connectors.bases.notion)
 }
 
-fn signed(call: Call, ask: &Ask) -> Call {
-    call.bearer(ask.token()).header("notion-version", VERSION)
+fn signed(calls: &Calls<'_>, call: Call) -> Call {
+    call.bearer(calls.token()).header("notion-version", VERSION)
 }
 
 async fn send(
     calls: &Calls<'_>,
-    ask: &Ask,
     method: Method,
     path: &str,
     body: Map<String, Value>,
 ) -> Result<Value, Error> {
-    calls.send(signed(Call::json(method, url(calls, path), body), ask)).await
+    calls.send(signed(calls, Call::json(method, url(calls, path), body))).await
 }
 
 /// Adds where the next page begins, if there is one.

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use crate::ask::Ask;
 use crate::call::{Call, Calls, want, want_list};
 use crate::catalogue::Action;
-use crate::connect::{Error, Failure};
+use crate::connect::Error;
+use crate::failure::Failure;
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action {
@@ -77,7 +78,7 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
         "post_message" => message(calls, ask, "chat.postMessage", "sent").await,
         "update_message" => message(calls, ask, "chat.update", "updated").await,
         "add_reaction" => {
-            calls.send(post(calls, ask, "reactions.add", ask.params().clone())).await?;
+            calls.send(post(calls, "reactions.add", ask.params().clone())).await?;
             let (channel, ts, name) = (ask.text("channel"), ask.text("timestamp"), ask.text("name"));
             Ok(json!({"channel": channel, "message_ts": ts, "name": name, "status": "added"}))
         }
@@ -91,12 +92,12 @@ fn url(calls: &Calls<'_>, method: &str) -> String {
     format!("{}/{method}", calls.connectors.bases.slack)
 }
 
-fn post(calls: &Calls<'_>, ask: &Ask, method: &str, body: Map<String, Value>) -> Call {
-    Call::json(Method::POST, url(calls, method), body).bearer(ask.token())
+fn post(calls: &Calls<'_>, method: &str, body: Map<String, Value>) -> Call {
+    Call::json(Method::POST, url(calls, method), body).bearer(calls.token())
 }
 
 async fn message(calls: &Calls<'_>, ask: &Ask, method: &str, status: &str) -> Result<Value, Error> {
-    let answer = calls.send(post(calls, ask, method, ask.params().clone())).await?;
+    let answer = calls.send(post(calls, method, ask.params().clone())).await?;
     Ok(json!({"channel": want(&answer, "/channel")?, "message_ts": want(&answer, "/ts")?, "status": status}))
 }
 
@@ -107,7 +108,7 @@ async fn list_channels(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
         ("types", "types", ""),
         ("exclude_archived", "exclude_archived", ""),
     ]);
-    let call = Call::get(url(calls, "conversations.list"), &query).bearer(ask.token());
+    let call = Call::get(url(calls, "conversations.list"), &query).bearer(calls.token());
     let answer = calls.send(call).await?;
     let channels: Vec<Value> = want_list(&answer, "channels")?
         .iter()
@@ -131,7 +132,7 @@ async fn upload_file(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     };
     let filename = if ask.text("filename").is_empty() { "file.txt" } else { ask.text("filename") };
     let pairs = [("filename", filename.to_owned()), ("length", bytes.len().to_string())];
-    let place = Call::form(url(calls, "files.getUploadURLExternal"), &pairs).bearer(ask.token());
+    let place = Call::form(url(calls, "files.getUploadURLExternal"), &pairs).bearer(calls.token());
     let place = calls.send(place).await?;
     let file_id = want(&place, "/file_id")?;
     let upload_url = want(&place, "/upload_url")?.as_str().ok_or(Failure::BadAnswer)?;
@@ -145,6 +146,6 @@ async fn upload_file(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     let mut body = ask.pick(&["initial_comment", "thread_ts"]);
     body.insert("channel_id".to_owned(), ask.text("channel").into());
     body.insert("files".to_owned(), json!([{"id": file_id, "title": title}]));
-    calls.send(post(calls, ask, "files.completeUploadExternal", body)).await?;
+    calls.send(post(calls, "files.completeUploadExternal", body)).await?;
     Ok(json!({"file_id": file_id, "status": "uploaded"}))
 }

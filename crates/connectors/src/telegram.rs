@@ -76,7 +76,7 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
         "send_photo" => send(calls, ask, "sendPhoto").await,
         "send_document" => send(calls, ask, "sendDocument").await,
         "get_me" => {
-            let me = post(calls, ask, "getMe", Map::new()).await?;
+            let me = post(calls, "getMe", Map::new()).await?;
             let (id, first_name) = (want(&me, "/id")?, want(&me, "/first_name")?);
             Ok(json!({"first_name": first_name, "id": id, "username": me["username"]}))
         }
@@ -86,14 +86,14 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
 }
 
 /// Calls a method and answers its `result`.
-async fn post(calls: &Calls<'_>, ask: &Ask, method: &str, body: Map<String, Value>) -> Result<Value, Error> {
-    let url = format!("{}/bot{}/{method}", calls.connectors.bases.telegram, ask.token());
+async fn post(calls: &Calls<'_>, method: &str, body: Map<String, Value>) -> Result<Value, Error> {
+    let url = format!("{}/bot{}/{method}", calls.connectors.bases.telegram, calls.token());
     let answer = calls.send(Call::json(Method::POST, url, body)).await?;
     Ok(want(&answer, "/result")?.clone())
 }
 
 async fn send(calls: &Calls<'_>, ask: &Ask, method: &str) -> Result<Value, Error> {
-    let message = post(calls, ask, method, ask.params().clone()).await?;
+    let message = post(calls, method, ask.params().clone()).await?;
     let (message_id, chat_id) = (want(&message, "/message_id")?, want(&message, "/chat/id")?);
     Ok(json!({"chat_id": chat_id, "message_id": message_id, "status": "sent"}))
 }
@@ -103,7 +103,7 @@ async fn get_updates(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     body.entry("limit").or_insert_with(|| 10.into());
     // Waiting for updates is not for a call that somebody waits for.
     body.insert("timeout".to_owned(), 0.into());
-    let answer = json!({"updates": post(calls, ask, "getUpdates", body).await?});
+    let answer = json!({"updates": post(calls, "getUpdates", body).await?});
     let updates = want_list(&answer, "updates")?;
     let shown = |update: &Value| match ask.flag("full") {
         true => update.clone(),

@@ -108,6 +108,11 @@ impl OutboundPolicy {
         entries.map(parse_network).collect::<Result<_, _>>().map(OutboundPolicy::new)
     }
 
+    /// The same with these networks as well.
+    pub fn and(&self, networks: impl IntoIterator<Item = IpNet>) -> Self {
+        OutboundPolicy { allow: self.allow.iter().copied().chain(networks).collect() }
+    }
+
     pub fn permits_ip(&self, ip: IpAddr) -> bool {
         let meant = without_wrapping(ip);
         is_public(ip) || self.allow.iter().any(|network| network.contains(&meant))

@@ -8,6 +8,7 @@
 
 mod callback;
 mod claim;
+mod connections;
 mod definitions;
 mod figures;
 mod hints;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use claim::Running;
+pub use connections::{ConnectError, check_keys, rekey};
 pub use definitions::{DefinitionError, Stored};
 pub use figures::Counters;
 pub use intake::{Accepted, IntakeError, Preview};
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub settings: Settings,
     pub client: levqor_connectors::net::Client,
+    pub connectors: levqor_connectors::Connectors,
     pub definitions: definitions::Definitions,
     pub running: claim::Running,
     pub watchers: hints::Watchers,
@@ -88,6 +91,11 @@ impl Engine {
     ) -> levqor_store::Result<Engine> {
         let client =
             levqor_connectors::net::Client::new(settings.outbound.clone(), settings.user_agent.clone());
+        let connectors = levqor_connectors::Connectors::new(
+            &settings.outbound,
+            settings.user_agent.clone(),
+            settings.vendors.clone(),
+        );
         let shared = Shared {
             definitions: definitions::Definitions::default(),
             running: claim::Running::default(),
@@ -104,6 +112,7 @@ impl Engine {
             clock,
             settings,
             client,
+            connectors,
         };
         shared.definitions.refresh(&shared.store).await?;
         Ok(Engine { shared: Arc::new(shared) })

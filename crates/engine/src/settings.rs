@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use levqor_connectors::Bases;
 use levqor_core::address::OutboundPolicy;
+use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 
 /// How the engine works. Times in milliseconds.
@@ -24,6 +26,10 @@ pub struct Settings {
     /// And at most this many of them, if set.
     pub retention_jobs: Option<i64>,
     pub secrets: Secrets,
+    /// Where vendors are reached.
+    pub vendors: Bases,
+    /// Seal and open stored connections; none: nothing can be stored.
+    pub seal_keys: Keyring,
 }
 
 impl Settings {
@@ -40,6 +46,8 @@ impl Settings {
             retention_ms: 30 * 86_400_000,
             retention_jobs: None,
             secrets: Secrets::default(),
+            vendors: Bases::default(),
+            seal_keys: Keyring::default(),
         }
     }
 }

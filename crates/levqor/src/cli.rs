@@ -6,6 +6,7 @@ mod callbacks;
 mod child;
 mod client;
 mod config;
+mod connections;
 mod demo;
 mod exit;
 mod health;
@@ -53,6 +54,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Config(config::ShowConfig),
     Callbacks(callbacks::Callbacks),
+    Connections(connections::Connections),
     Bench(bench::Bench),
     #[command(name = "bench-echo", hide = true)]
     BenchEcho(bench::Echo),
@@ -102,6 +104,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Migrate(command) => command.run().await,
         Command::Config(command) => command.run(),
         Command::Callbacks(command) => command.run().await,
+        Command::Connections(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchEcho(command) => command.run().await,
     }

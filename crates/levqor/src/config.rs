@@ -116,6 +116,9 @@ pub struct Config {
     pub callback_secrets: Vec<Secret>,
     pub retention_days: u32,
     pub retention_jobs: Option<u64>,
+    /// Seals stored connections, and the one that it replaces.
+    pub secret_key: Option<Secret>,
+    pub secret_key_old: Option<Secret>,
     /// Values for `{{ secrets.NAME }}`, without the `SECRET_` of their variables.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -214,6 +217,8 @@ impl Config {
                 None | Some("none") => None,
                 Some(_) => Some(vars.number("RETENTION_JOBS", 1, i64::MAX as u64, 1)?),
             },
+            secret_key: parse::seal_key(&vars, "SECRET_KEY")?,
+            secret_key_old: parse::seal_key(&vars, "SECRET_KEY_OLD")?,
             secrets: parse::secrets(&vars)?,
         })
     }
@@ -278,6 +283,8 @@ impl Config {
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
+            "SECRET_KEY" => hidden(usize::from(self.secret_key.is_some())),
+            "SECRET_KEY_OLD" => hidden(usize::from(self.secret_key_old.is_some())),
             "CALLBACK_SECRET" => hidden(self.callback_secrets.len()),
             "RETENTION_DAYS" => self.retention_days.to_string(),
             "RETENTION_JOBS" => self.retention_jobs.map_or("none".to_owned(), |count| count.to_string()),
@@ -295,6 +302,9 @@ fn default_host(is_open: bool) -> IpAddr {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Base64 of 32 bytes.
+    const KEY: &str = "k3yAABEiM0RVZneImaq7zN3u/wARIjNEVWZ3iJmquxA=";
 
     fn config(vars: &[(&str, &str)]) -> Result<Config, String> {
         let map = vars.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -354,6 +364,9 @@ mod tests {
             (&[("PUBLIC_BASE_URL", "https://u:p4ss@levqor.ai")], &["PUBLIC_BASE_URL", "https://"]),
             (&[("SLACK_BASE_URL", "slack.com")], &["SLACK_BASE_URL", "slack.com", "https://"]),
             (&[("GOOGLE_TOKEN_URL", "http://a/b?c")], &["GOOGLE_TOKEN_URL", "http://a/b?c"]),
+            (&[("SECRET_KEY", "p4ss")], &["SECRET_KEY", "64 hex digits"]),
+            (&[("SECRET_KEY_OLD", "p4ss")], &["SECRET_KEY_OLD", "64 hex digits"]),
+            (&[("SECRET_KEY_OLD", KEY)], &["SECRET_KEY_OLD", "SECRET_KEY is not"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
         ];
@@ -386,6 +399,8 @@ mod tests {
             ("API_KEYS", "k3y-one"),
             ("DATABASE_URL", "postgres://u:k3y-two@h/d"),
             ("SECRET_CRM", "k3y-three"),
+            ("SECRET_KEY", KEY),
+            ("SECRET_KEY_OLD", KEY),
             ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ])
         .unwrap();
@@ -394,6 +409,8 @@ mod tests {
         assert!(!shown.contains("k3y") && !shown.contains("whsec_"), "{shown}");
         assert!(shown.contains("SECRET_CRM"));
         assert_eq!(config.secrets["CRM"].reveal(), "k3y-three");
+        assert_eq!(config.secrets.len(), 1, "what seals is no secret of workflows");
+        assert_eq!(config.secret_key.unwrap().reveal(), KEY);
     }
 
     #[test]

@@ -139,6 +139,9 @@ impl Running {
             .args(["serve", "--port", "0"])
             .env_clear()
             .env("OUTBOUND_ALLOW", "127.0.0.0/8")
+            // A reader takes longer than a minute for all the examples; a test does not.
+            .env("RATE_BURST", "1000")
+            .env("RATE_GLOBAL", "1000")
             .env("WORKFLOWS_DIR", root().join("workflows"))
             .current_dir(dir.path())
             .stdin(Stdio::null())

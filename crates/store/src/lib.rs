@@ -5,6 +5,7 @@
 
 mod audit;
 mod callback;
+mod connections;
 mod decode;
 mod fault;
 mod figures;
@@ -21,6 +22,7 @@ mod users;
 mod wake;
 mod workflow;
 
+pub use connections::MAX_CONNECTIONS;
 pub use types::*;
 
 use std::path::PathBuf;

@@ -275,3 +275,44 @@ pub struct AuditPage {
     /// Hand it in as `before` to go on; `None` at the end.
     pub next: Option<i64>,
 }
+
+/// A connection to store. `sealed` holds for this name and connector alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewConnection {
+    pub name: String,
+    pub connector: String,
+    pub sealed: String,
+    pub fingerprint: String,
+    pub put: PutConnection,
+}
+
+/// What becomes of a connection of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutConnection {
+    /// There must be none.
+    New,
+    /// Its credentials are replaced.
+    NewOrReplace,
+}
+
+/// A stored connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionRow {
+    pub name: String,
+    pub connector: String,
+    pub sealed: String,
+    pub fingerprint: String,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+    /// To the minute; `None`: never.
+    pub used_at_ms: Option<i64>,
+}
+
+/// The same credentials under another key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resealed {
+    pub name: String,
+    /// As it was read.
+    pub before: String,
+    pub after: String,
+}

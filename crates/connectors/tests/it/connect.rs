@@ -2,7 +2,8 @@
 
 use http::HeaderValue;
 use levqor_connectors::catalogue::Vendor;
-use levqor_connectors::{Bases, Connectors, Error, Failure};
+use levqor_connectors::{Ask, Bases, Connectors, Error, Failure, Source, Terms};
+use levqor_core::address::OutboundPolicy;
 use levqor_testkit::{Act, Answer, Receiver, Script};
 use serde_json::{Value, json};
 
@@ -19,7 +20,18 @@ pub fn connectors(base: &str) -> Connectors {
         google_token: format!("{base}/token"),
         gmail: base,
     };
-    Connectors::new(&[], HeaderValue::from_static("levqor-test/1"), bases)
+    Connectors::new(&OutboundPolicy::default(), HeaderValue::from_static("levqor-test/1"), bases)
+}
+
+/// What tests wait for at most.
+pub const TERMS: Terms<'static> =
+    Terms { now_ms: 784_111_777_000, limit_ms: 2_000, idempotency_key: Some("job-step") };
+
+/// Does what the JSON of a request with its own credentials asks for.
+pub async fn perform(connectors: &Connectors, vendor: Vendor, body: &Value) -> Result<Value, Error> {
+    let (ask, source) = Ask::read(vendor, &body.to_string())?;
+    let Source::Given(credentials) = source else { panic!("{body} names a connection") };
+    connectors.run(&ask, &credentials, TERMS).await
 }
 
 pub async fn run(at: &str, vendor: Vendor, action: &str, params: Value) -> Result<Value, Error> {
@@ -28,7 +40,7 @@ pub async fn run(at: &str, vendor: Vendor, action: &str, params: Value) -> Resul
         Vendor::Gmail => json!({"access_token": TOKEN}),
         _ => TOKEN.into(),
     };
-    connectors(at).limited_to(2_000).run(vendor, &body.to_string(), 784_111_777_000).await
+    perform(&connectors(at), vendor, &body).await
 }
 
 /// A simple action of each vendor.
@@ -39,33 +51,47 @@ const SIMPLE: [(Vendor, &str, &str); 4] = [
     (Vendor::Gmail, "list_labels", "/gmail/v1/users/me/labels"),
 ];
 
-fn refused(word: Option<&str>) -> Error {
-    Failure::Refused { word: word.map(str::to_owned) }.into()
+fn word(word: &str) -> Option<String> {
+    Some(word.to_owned())
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_vendors_word() {
+async fn a_refusal_is_told_in_the_vendors_word_and_sorted_by_what_it_means() {
+    type Make = fn(Option<String>) -> Failure;
+    let refused: Make = |word| Failure::Refused { word };
+    let unauthorized: Make = |word| Failure::Unauthorized { word };
+    let failed: Make = |word| Failure::Failed { word };
+    let slack = |word: &str| json!({"ok": false, "error": word});
+    let telegram = |word: &str| json!({"ok": false, "error_code": 400, "description": word});
+    let notion = |word: &str| json!({"object": "error", "status": 400, "code": word, "message": "no"});
+    let google = |word: &str| json!({"error": {"code": 403, "status": "X", "errors": [{"reason": word}]}});
     let server = Receiver::start().await;
-    let bodies = [
-        (200, json!({"ok": false, "error": "channel_not_found"}), "channel_not_found"),
-        (401, json!({"ok": false, "error_code": 401, "description": "Unauthorized"}), "Unauthorized"),
-        (
-            400,
-            json!({"object": "error", "status": 400, "code": "validation_error", "message": "no"}),
-            "validation_error",
-        ),
-        (
-            403,
-            json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "errors": [{"reason": "insufficientPermissions"}]}}),
-            "insufficientPermissions",
-        ),
-    ];
-    for ((vendor, action, path), (status, body, word)) in SIMPLE.into_iter().zip(bodies) {
+    for (at, status, body, told, expected) in [
+        (0, 200, slack("channel_not_found"), "channel_not_found", refused),
+        (0, 200, slack("invalid_auth"), "invalid_auth", unauthorized),
+        (0, 200, slack("missing_scope"), "missing_scope", unauthorized),
+        (0, 200, slack("internal_error"), "internal_error", failed),
+        (0, 503, slack("service_unavailable"), "service_unavailable", failed),
+        (1, 400, telegram("Bad Request: chat not found"), "Bad Request: chat not found", refused),
+        (1, 401, telegram("Unauthorized"), "Unauthorized", unauthorized),
+        (1, 403, telegram("Forbidden: bot was blocked"), "Forbidden: bot was blocked", refused),
+        (1, 500, telegram("Internal Server Error"), "Internal Server Error", failed),
+        (2, 400, notion("validation_error"), "validation_error", refused),
+        (2, 401, notion("unauthorized"), "unauthorized", unauthorized),
+        (2, 403, notion("restricted_resource"), "restricted_resource", unauthorized),
+        (2, 404, notion("object_not_found"), "object_not_found", refused),
+        (2, 409, notion("conflict_error"), "conflict_error", failed),
+        (2, 502, notion("bad_gateway"), "bad_gateway", failed),
+        (3, 404, google("notFound"), "notFound", refused),
+        (3, 403, google("insufficientPermissions"), "insufficientPermissions", unauthorized),
+        (3, 500, google("backendError"), "backendError", failed),
+    ] {
+        let (vendor, action, path) = SIMPLE[at];
         server.script(path, [Answer::status(status).body(body.to_string())]);
 
         let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
 
-        assert_eq!(error, refused(Some(word)), "{vendor:?}");
+        assert_eq!(error, expected(word(told)).into(), "{vendor:?}");
     }
 }
 
@@ -100,7 +126,7 @@ async fn what_is_no_answer_is_sorted_by_its_kind() {
         for (acts, expected) in [
             (
                 vec![Act::ReadRequest, Act::send("HTTP/1.1 500 No\r\ncontent-length: 5\r\n\r\n<oh/>")],
-                Failure::Refused { word: None },
+                Failure::Failed { word: None },
             ),
             (vec![Act::ReadRequest, Act::send(format!("{head} 4\r\n\r\nnope"))], Failure::BadAnswer),
             (vec![Act::ReadRequest, Act::send(format!("{head} 2\r\n\r\n[]"))], Failure::BadAnswer),
@@ -116,7 +142,7 @@ async fn what_is_no_answer_is_sorted_by_its_kind() {
                 ],
                 Failure::Refused { word: None },
             ),
-            (vec![Act::ReadRequest, Act::Hang], Failure::Timeout),
+            (vec![Act::ReadRequest, Act::Hang], Failure::Timeout { limit_ms: 2_000 }),
         ] {
             let shown = format!("{vendor:?} {acts:?}");
             let server = Script::start(acts).await;
@@ -153,7 +179,7 @@ async fn a_vendor_that_repeats_the_token_is_not_repeated() {
 
         let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
 
-        assert_eq!(error, refused(Some("(hidden)")), "{vendor:?}");
+        assert_eq!(error, Failure::Unauthorized { word: word("(hidden)") }.into(), "{vendor:?}");
     }
 }
 

@@ -3,11 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use levqor_connectors::catalogue::Vendor;
-use levqor_connectors::{Error, Failure};
+use levqor_connectors::{Ask, Credentials, Error, Failure, Terms};
+use levqor_core::seal::SecretText;
 use levqor_testkit::{Answer, Receiver};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::connect::{TOKEN, connectors, run};
+use crate::connect::{TERMS, TOKEN, connectors, perform, run};
 
 const ME: &str = "/gmail/v1/users/me";
 
@@ -98,7 +99,7 @@ async fn no_text_starts_another_header() {
 
 async fn renewing(server: &Receiver, credentials: Value) -> Result<Value, Error> {
     let body = json!({"action": "list_labels", "credentials": credentials});
-    connectors(&server.url("")).run(Vendor::Gmail, &body.to_string(), 0).await
+    perform(&connectors(&server.url("")), Vendor::Gmail, &body).await
 }
 
 #[tokio::test]
@@ -133,5 +134,42 @@ async fn a_refused_renewal_is_told_in_googles_word() {
     let credentials = json!({"refresh_token": "r", "client_id": "i", "client_secret": "s"});
     let error = renewing(&server, credentials).await.unwrap_err();
 
-    assert_eq!(error, Failure::Refused { word: Some("invalid_grant".to_owned()) }.into());
+    assert_eq!(error, Failure::Unauthorized { word: Some("invalid_grant".to_owned()) }.into());
+}
+
+#[tokio::test]
+async fn a_stored_connection_renews_its_token_once_and_keeps_it_until_it_runs_out() {
+    let server = Receiver::start().await;
+    server.script("/token", [Answer::json(&json!({"access_token": "fresh", "expires_in": 3599}))]);
+    server.script(&format!("{ME}/labels"), [Answer::json(&json!({"labels": []}))]);
+    let stored = r#"{"credentials":{"refresh_token":"r","client_id":"i","client_secret":"s"}}"#;
+    let connectors = connectors(&server.url(""));
+    let ask = Ask::new(Vendor::Gmail, "list_labels", Map::new()).map_err(|error| error.to_string()).unwrap();
+    let call = async |at_ms: i64| {
+        let stored = Credentials::from_stored(Vendor::Gmail, &SecretText::new(stored));
+        let stored = stored.map_err(|error| error.to_string()).unwrap();
+        connectors.run(&ask, &stored, Terms { now_ms: TERMS.now_ms + at_ms, ..TERMS }).await
+    };
+    let paths = || {
+        let received = server.received();
+        received.iter().map(|sent| sent.path.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    for at_ms in [0, 1_000, 3_538_000] {
+        call(at_ms).await.unwrap();
+    }
+    assert_eq!(paths(), ["token", "labels", "labels", "labels"]);
+
+    call(3_540_000).await.unwrap();
+    assert_eq!(paths()[4..], ["token", "labels"], "it runs out within a minute");
+
+    let stale = json!({"error": {"code": 401, "status": "UNAUTHENTICATED"}}).to_string();
+    let fine = Answer::json(&json!({"labels": []}));
+    server.script(&format!("{ME}/labels"), [Answer::status(401).body(stale), fine]);
+    call(3_541_000).await.unwrap();
+    assert_eq!(
+        paths()[6..],
+        ["labels", "token", "labels"],
+        "one that Google does not take any more is renewed"
+    );
 }

@@ -182,7 +182,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Seconds since 1970 as a date.
-fn time(value: &Value) -> String {
+pub fn time(value: &Value) -> String {
     let Some(secs) = value.as_f64() else { return "–".to_owned() };
     match jiff::Timestamp::from_millisecond((secs * 1e3) as i64) {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),

@@ -16,8 +16,10 @@ use clap::Args;
 use levqor::config::{Config, Database, Environment};
 use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::{self, LogSink};
+use levqor::sealing::Sealing;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
+use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 use levqor_engine::{Engine, Secrets, Settings};
 use levqor_store::{Location, Store};
@@ -155,7 +157,8 @@ struct Parts {
 }
 
 async fn run_on(store: Arc<Store>, secrets: Vec<Secret>, parts: Parts) -> Result<(), Failure> {
-    let engine = Engine::start(store, settings(&parts.config, secrets), parts.clock.clone())
+    let keys = seal_keys(&store, &parts.config).await?;
+    let engine = Engine::start(store, settings(&parts.config, secrets, keys), parts.clock.clone())
         .await
         .map_err(|error| Failure::failed(format!("the engine cannot start: {}", chain(&error))))?;
     let outcome = listen(&engine, parts).await;
@@ -213,7 +216,21 @@ async fn callback_secrets(store: &Store, config: &Config) -> Result<Vec<Secret>,
     secrets.map_err(|error| Failure::failed(format!("the callback secret cannot be read: {error}")))
 }
 
-fn settings(config: &Config, callback_secrets: Vec<Secret>) -> Settings {
+/// The keys of stored connections. That some cannot be opened with them is said now, and not first when they are needed.
+async fn seal_keys(store: &Store, config: &Config) -> Result<Keyring, Failure> {
+    let keys = Sealing::of(config).keys(rand::random()).map_err(|error| Failure::failed(chain(&error)))?;
+    let closed =
+        levqor_engine::check_keys(store, &keys).await.map_err(|error| Failure::failed(chain(&error)))?;
+    if !closed.is_empty() {
+        tracing::warn!(
+            connections = closed.join(", "),
+            "these connections were sealed with a key that is not here: bring back SECRET_KEY or the key file, or store them again"
+        );
+    }
+    Ok(keys)
+}
+
+fn settings(config: &Config, callback_secrets: Vec<Secret>, seal_keys: Keyring) -> Settings {
     let secrets = config.secrets.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     Settings {
         workers: config.workers,
@@ -222,6 +239,8 @@ fn settings(config: &Config, callback_secrets: Vec<Secret>) -> Settings {
         retention_ms: i64::from(config.retention_days) * 86_400_000,
         retention_jobs: config.retention_jobs.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
         secrets: Secrets(secrets.collect()),
+        vendors: config.vendors.clone(),
+        seal_keys,
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

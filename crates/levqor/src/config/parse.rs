@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use levqor_connectors::Bases;
 use levqor_core::address::host_port;
 use levqor_core::duration::parse_duration_ms;
+use levqor_core::seal::SealKey;
 use levqor_core::signature;
 
 use super::{Database, Secret, TlsFiles, default_host, settings};
@@ -230,10 +231,29 @@ pub(super) fn vendors(vars: &Vars<'_>) -> Result<Bases, ConfigError> {
     })
 }
 
+/// A key that stored connections are sealed with.
+pub(super) fn seal_key(vars: &Vars<'_>, name: &str) -> Result<Option<Secret>, ConfigError> {
+    let Some(text) = vars.get(name) else { return Ok(None) };
+    SealKey::parse(text).map_err(|problem| ConfigError::hidden(name, &problem.to_string()))?;
+    if vars.get("SECRET_KEY").is_none() {
+        return Err(ConfigError::hidden(
+            name,
+            "it is set but SECRET_KEY is not; set the key that replaces it",
+        ));
+    }
+    Ok(Some(Secret::new(text)))
+}
+
+/// Settings of their own, not secrets of workflows.
+const NOT_OF_WORKFLOWS: [&str; 2] = ["SECRET_KEY", "SECRET_KEY_OLD"];
+
 pub(super) fn secrets(vars: &Vars<'_>) -> Result<BTreeMap<String, Secret>, ConfigError> {
     let mut secrets = BTreeMap::new();
     for (variable, value) in vars.0 {
         let Some(name) = variable.strip_prefix("SECRET_") else { continue };
+        if NOT_OF_WORKFLOWS.contains(&variable.as_str()) {
+            continue;
+        }
         let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !is_name || name.as_bytes()[0].is_ascii_digit() {
             let allowed = "after SECRET_ only letters, digits and _ are allowed, and no digit at the start";

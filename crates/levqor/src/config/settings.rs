@@ -128,6 +128,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("RETENTION_DAYS", "30", "Finished jobs are deleted after so many days"),
     setting("RETENTION_JOBS", "none", "Finished jobs kept at most, newest first; `none` for no limit"),
+    setting(
+        "SECRET_KEY",
+        "",
+        "Seals stored connections: 64 hex digits, or base64 of 32 bytes. None: on SQLite a file beside the database, made at the first start",
+    ),
+    setting(
+        "SECRET_KEY_OLD",
+        "",
+        "The key that `SECRET_KEY` replaces, until `levqor connections rekey` was run",
+    ),
     setting("SECRET_*", "", "`SECRET_NAME` is the value of `{{ secrets.NAME }}` in workflows; never shown"),
 ];
 

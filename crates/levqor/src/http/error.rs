@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use levqor_connectors::catalogue::Vendor;
-use levqor_connectors::{Error as ConnectError, Failure};
+use levqor_connectors::{Error as CallError, Failure};
 use levqor_core::intake::Invalid;
-use levqor_engine::{DefinitionError, IntakeError};
+use levqor_engine::{ConnectError, DefinitionError, IntakeError};
 use serde_json::{Map, Value};
 
 use super::body;
@@ -171,18 +171,34 @@ impl ApiError {
     }
 
     /// A connector's request or vendor went wrong.
-    pub fn connector(vendor: Vendor, error: ConnectError) -> Self {
+    pub fn connector(vendor: Vendor, error: CallError) -> Self {
         match error {
-            ConnectError::ActionRequired
-            | ConnectError::CredentialsRequired(_)
-            | ConnectError::UnknownAction(_)
-            | ConnectError::ParamsRequired(_) => ApiError::bare(StatusCode::BAD_REQUEST, &error.to_string()),
-            ConnectError::Invalid(fields) => {
-                let message = fields.first().map(|(_, what)| what.clone()).unwrap_or_default();
-                ApiError::invalid("invalid_request", message).fields(fields)
-            }
-            ConnectError::Vendor(failure) => ApiError::vendor(vendor, &failure),
+            CallError::ActionRequired
+            | CallError::CredentialsRequired(_)
+            | CallError::UnknownAction(_)
+            | CallError::ParamsRequired(_) => ApiError::bare(StatusCode::BAD_REQUEST, &error.to_string()),
+            CallError::Invalid(fields) => ApiError::invalid_request(fields),
+            CallError::Vendor(failure) => ApiError::vendor(vendor, &failure),
         }
+    }
+
+    /// A request to a vendor, or its connection, went wrong.
+    pub fn connect(vendor: Vendor, error: ConnectError) -> Self {
+        match error {
+            ConnectError::Call(error) => ApiError::connector(vendor, error),
+            other => other.into(),
+        }
+    }
+
+    /// 400: members that are unknown or break the rules.
+    fn invalid_request(fields: Vec<(String, String)>) -> Self {
+        let message = fields.first().map(|(_, what)| what.clone()).unwrap_or_default();
+        ApiError::invalid("invalid_request", message).fields(fields)
+    }
+
+    /// 503: somebody must set something up first.
+    pub fn not_configured(message: impl Into<String>) -> Self {
+        ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "not_configured", message)
     }
 
     /// 429, 502 or 504: a vendor's fault, told in its own word and nobody else's.
@@ -195,21 +211,21 @@ impl ApiError {
         };
         let bad_gateway = StatusCode::BAD_GATEWAY;
         let text = failure.to_string();
-        let (error, word) = match failure {
-            Failure::Refused { word } => (ApiError::named(bad_gateway, code, text), word.clone()),
-            Failure::RateLimited { retry_after_secs, word } => {
+        let error = match failure {
+            Failure::Refused { .. } | Failure::Unauthorized { .. } | Failure::Failed { .. } => {
+                ApiError::named(bad_gateway, code, text)
+            }
+            Failure::RateLimited { retry_after_secs, .. } => {
                 let limited = ApiError::named(StatusCode::TOO_MANY_REQUESTS, "connector_rate_limited", text);
-                (limited.retry_after(*retry_after_secs), word.clone())
+                limited.retry_after(*retry_after_secs)
             }
-            Failure::Timeout => {
-                (ApiError::named(StatusCode::GATEWAY_TIMEOUT, "connector_timeout", text), None)
+            Failure::Timeout { .. } => {
+                ApiError::named(StatusCode::GATEWAY_TIMEOUT, "connector_timeout", text)
             }
-            Failure::Unreachable { .. } => {
-                (ApiError::named(bad_gateway, "connector_unreachable", text), None)
-            }
-            Failure::BadAnswer => (ApiError::named(bad_gateway, "connector_bad_answer", text), None),
+            Failure::Unreachable { .. } => ApiError::named(bad_gateway, "connector_unreachable", text),
+            Failure::BadAnswer => ApiError::named(bad_gateway, "connector_bad_answer", text),
         };
-        error.with("connector", vendor.name()).with("vendor_error", word)
+        error.with("connector", vendor.name()).with("vendor_error", failure.word())
     }
 
     // ---- HTTP itself ---------------------------------------------------------------------------------------------
@@ -304,6 +320,31 @@ impl From<IntakeError> for ApiError {
             }
             IntakeError::IdempotencyConflict => ApiError::idempotency_mismatch(),
             IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConnectError> for ApiError {
+    fn from(error: ConnectError) -> Self {
+        let told = error.to_string();
+        let at_connection = [("/connection".to_owned(), told.clone())];
+        match error {
+            ConnectError::Call(CallError::Invalid(fields)) => ApiError::invalid_request(fields),
+            ConnectError::Call(_) => ApiError::invalid("invalid_request", told),
+            ConnectError::UnknownConnection { .. } => {
+                ApiError::invalid("unknown_connection", told).fields(at_connection)
+            }
+            ConnectError::OtherConnector { .. } => {
+                ApiError::invalid("connection_mismatch", told).fields(at_connection)
+            }
+            ConnectError::CannotOpen { name, cause } => {
+                tracing::error!(connection = name, cause, "a stored connection cannot be opened");
+                let message =
+                    format!("the connection `{name}` cannot be opened; store its credentials again");
+                ApiError::named(StatusCode::SERVICE_UNAVAILABLE, "connection_unreadable", message)
+            }
+            ConnectError::NoKey => ApiError::not_configured(told),
+            ConnectError::Store(error) => error.into(),
         }
     }
 }

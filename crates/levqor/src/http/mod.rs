@@ -26,8 +26,6 @@ mod tls;
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-use levqor_connectors::Connectors;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
 use levqor_engine::Engine;
@@ -48,7 +46,6 @@ pub struct App {
     pub log: Option<LogSink>,
     /// Where callbacks may go, as far as their URL tells.
     outbound: OutboundPolicy,
-    connectors: Connectors,
     metrics: Metrics,
     keys: auth::Keys,
     limits: rate_limit::Limits,
@@ -69,11 +66,6 @@ impl Served {
         let program_ms = file::program_ms(clock.now_ms());
         let documents = openapi::Documents::new(&document, program_ms);
         let app = Arc::new(App {
-            connectors: Connectors::new(
-                &config.outbound_allow,
-                HeaderValue::from_static(concat!("Levqor/", env!("CARGO_PKG_VERSION"))),
-                config.vendors.clone(),
-            ),
             metrics: Metrics::default(),
             keys: auth::Keys::new(&config.api_keys),
             limits: rate_limit::Limits::new(&config),

@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    batch, completion, connect, documents, figures, health, intake, jobs, status, users, workflows,
+    batch, completion, connect, connections, documents, figures, health, intake, jobs, status, users,
+    workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -40,6 +41,8 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         // Holders of a key: asking a vendor for something.
         .routes(routes!(connect::call_connector))
         .routes(routes!(connect::list_connectors))
+        .routes(routes!(connections::list_connections, connections::put_connection))
+        .routes(routes!(connections::get_connection, connections::delete_connection))
         // Holders of a key: looking after it.
         .routes(routes!(jobs::list_jobs))
         .routes(routes!(jobs::get_job))

@@ -192,6 +192,24 @@ pub struct ConnectorRefusal {
     pub details: Option<String>,
 }
 
+/// Credentials to store. `token` or `credentials`, as the connector has it.
+#[derive(ToSchema)]
+pub struct ConnectionBody {
+    /// 1 to 64 characters of a-z, A-Z, 0-9, `_`, `-` and `.`, beginning with a letter or digit.
+    #[schema(min_length = 1, max_length = 64, example = "team-slack")]
+    pub name: String,
+    /// gmail, notion, slack or telegram.
+    #[schema(example = "slack")]
+    pub connector: String,
+    #[schema(nullable = false)]
+    pub token: Option<String>,
+    #[schema(nullable = false, value_type = Object)]
+    pub credentials: Option<Value>,
+    /// Replace the credentials of a connection of this name.
+    #[schema(nullable = false)]
+    pub replace: Option<bool>,
+}
+
 /// What a vendor is to do.
 #[derive(ToSchema)]
 pub struct ConnectBody {
@@ -203,6 +221,9 @@ pub struct ConnectBody {
     /// Gmail: `access_token`, or `refresh_token`, `client_id` and `client_secret`, or all of them.
     #[schema(nullable = false, value_type = Object)]
     pub credentials: Option<Value>,
+    /// The name of a stored connection, instead of credentials.
+    #[schema(nullable = false, example = "team-slack")]
+    pub connection: Option<String>,
     /// As `GET /api/v1/connectors` describes them.
     #[schema(nullable = false, value_type = Object)]
     pub params: Option<Value>,

@@ -1,6 +1,6 @@
 //! Runs the real program: commands to their end, servers as children that end with their test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -16,6 +16,21 @@ pub struct Outcome {
 /// Runs a command in `dir` with exactly these variables.
 pub fn levqor(dir: &Path, vars: &[(&str, &str)], arguments: &[&str]) -> Outcome {
     let output = command(dir, vars, arguments).stdin(Stdio::null()).output().unwrap();
+    Outcome {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The same with something on standard input.
+pub fn levqor_with_input(dir: &Path, vars: &[(&str, &str)], arguments: &[&str], input: &str) -> Outcome {
+    let mut command = command(dir, vars, arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that refuses its arguments reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     Outcome {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
@@ -42,6 +57,11 @@ impl Running {
         let dir = TempDir::new();
         std::fs::create_dir(dir.join("workflows")).unwrap();
         prepare(&dir.join("workflows"));
+        Running::start_in(dir, vars)
+    }
+
+    /// Starts a server with the database of this folder.
+    pub fn start_in(dir: TempDir, vars: &[(&str, &str)]) -> Running {
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let mut child = command(dir.path(), vars, &["serve", "--port", "0"])
             .stdin(Stdio::null())
@@ -65,6 +85,12 @@ impl Running {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    /// Ends the server; what it kept stays.
+    pub fn rest(mut self) -> TempDir {
+        self.stop();
+        std::mem::replace(&mut self.dir, TempDir::new())
     }
 
     /// SIGTERM, and the exit code that follows.

@@ -6,6 +6,7 @@ mod body;
 mod browser;
 mod client;
 mod connect;
+mod connections;
 mod contract;
 mod framing;
 mod jobs;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use levqor::config::Config;
 use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::LogSink;
+use levqor::sealing::Sealing;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
 use levqor_core::signature::Secret;
@@ -89,6 +90,8 @@ impl TestServer {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
         settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());
+        settings.vendors = config.vendors.clone();
+        settings.seal_keys = Sealing::of(&config).existing_keys().unwrap();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();
@@ -105,6 +108,11 @@ impl TestServer {
         };
         let running = Some(tokio::spawn(server.run(until, Duration::from_secs(5))));
         TestServer { address, engine, logged, log, stop: Some(stop), running, dir }
+    }
+
+    /// The folder of its database.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// Without a key.

@@ -10,6 +10,7 @@ mod world;
 mod audit;
 mod callback;
 mod claim;
+mod connections;
 mod end;
 mod figures;
 mod fill;

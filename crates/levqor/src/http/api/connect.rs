@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
-use levqor_connectors::Error as ConnectError;
+use levqor_connectors::Error as CallError;
 use levqor_connectors::catalogue::{self, Vendor};
 use levqor_core::json::text_from_body;
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub struct ActionView {
     params: &'static Value,
 }
 
-/// Ask a vendor for one thing, now. Credentials are used for this call and kept nowhere.
+/// Ask a vendor for one thing, now, with credentials of the request (kept nowhere) or of a stored connection.
 #[utoipa::path(post, path = "/api/v1/connect/{name}", tag = "connectors", security(("ApiKey" = [])), request_body = ConnectBody,
     params(("name" = String, Path, description = "gmail, notion, slack or telegram")),
     responses((status = 200, description = "Done", body = ConnectedView),
@@ -78,9 +78,8 @@ pub async fn call_connector(
         return Err(ApiError::legacy_content_type("application/json"));
     }
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
-    let refused = |error| ApiError::connector(vendor, error);
-    let text = text_from_body(&body).map_err(|_| refused(ConnectError::ActionRequired))?;
-    let result = app.connectors.run(vendor, text, app.clock.now_ms()).await.map_err(refused)?;
+    let text = text_from_body(&body).map_err(|_| ApiError::connector(vendor, CallError::ActionRequired))?;
+    let result = app.engine.connect(vendor, text).await.map_err(|error| ApiError::connect(vendor, error))?;
     let view = ConnectedView { connector: vendor.name(), result, status: "ok" };
     Ok(body::json(StatusCode::OK, &view))
 }

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod completion;
 pub mod connect;
+pub mod connections;
 pub mod documents;
 pub mod figures;
 pub mod health;

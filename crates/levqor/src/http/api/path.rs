@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use crate::http::error::{ApiError, Result};
+use levqor_core::connection;
 use levqor_core::id::JobId;
 use levqor_core::workflow;
 
@@ -25,6 +26,11 @@ impl PathText {
     /// could not even compare with it.
     pub fn user_id(&self) -> Option<&str> {
         Some(self.text.as_str()).filter(|id| self.is_utf8 && !id.contains('\0'))
+    }
+
+    /// A name that a connection may have.
+    pub fn connection_name(&self) -> Option<&str> {
+        Some(self.text.as_str()).filter(|name| self.is_utf8 && connection::is_name(name))
     }
 
     /// A name that a workflow may have.
