@@ -6,7 +6,7 @@
 use levqor_core::id::JobId;
 
 use crate::tx::{Sql, Tx};
-use crate::{Error, Result, Store};
+use crate::{Engine, Error, Result, Store};
 
 /// Rows of one statement: well within the time that a statement may take.
 const CHUNK: i64 = 50_000;
@@ -64,7 +64,17 @@ impl Store {
             })
             .await?;
         }
-        Ok(())
+        self.settle().await
+    }
+
+    /// What a database that got these rows over days has behind it. Without it PostgreSQL vacuums, analyses and writes out a
+    /// million rows during the measurement that follows. SQLite does its checkpoint when it is closed. The user of
+    /// the database needs the right to a checkpoint.
+    async fn settle(&self) -> Result<()> {
+        match &self.engine {
+            Engine::Sqlite(_) => Ok(()),
+            Engine::Postgres(postgres) => postgres.maintain().await,
+        }
     }
 
     /// Stores `count` jobs that wait for a slot, one a millisecond from `first_at_ms` on. Returns their ids, in the order in
@@ -84,6 +94,7 @@ impl Store {
             })
             .await?;
         }
+        self.settle().await?;
         let id = |i: i64| {
             format!("{:012x}70008{i:015x}", first_at_ms + i)
                 .parse()

@@ -225,6 +225,11 @@ impl Postgres {
         .await
     }
 
+    /// See [`Cold::maintain`].
+    pub(crate) async fn maintain(&self) -> Result<()> {
+        self.cold.maintain().await
+    }
+
     /// Runs a cold verb in a transaction. It may run more than once; only its last run counts.
     pub(crate) async fn write<T, F>(&self, verb: F) -> Result<T>
     where

@@ -87,6 +87,16 @@ impl Cold {
         verb(&mut tx).await
     }
 
+    /// The database's own upkeep, all of it at once. Each of these statements refuses to stand in a transaction.
+    pub async fn maintain(&self) -> Result<()> {
+        // A connection of its own, not given back: the setting would stay on it.
+        let client = Object::take(self.client().await?);
+        for statement in ["set statement_timeout = 0", "vacuum (analyze)", "checkpoint"] {
+            client.batch_execute(statement).await?;
+        }
+        Ok(())
+    }
+
     /// Closes connections that were not used for a while.
     pub fn trim(&self) {
         self.pool.retain(|_, metrics| metrics.last_used() < IDLE_KEPT);
