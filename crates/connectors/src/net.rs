@@ -16,7 +16,7 @@ mod request;
 mod retry_after;
 mod tls;
 
-pub use client::{Client, Response};
+pub use client::{Client, Incoming, Response};
 pub use error::{CallError, Phase};
 pub use request::{Request, Timeouts};
 pub use retry_after::retry_after_ms;

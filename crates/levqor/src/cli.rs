@@ -13,6 +13,7 @@ mod health;
 mod jobs;
 mod loopback;
 mod migrate;
+mod mock_ai;
 mod out;
 mod serve;
 mod status;
@@ -55,6 +56,8 @@ enum Command {
     Config(config::ShowConfig),
     Callbacks(callbacks::Callbacks),
     Connections(connections::Connections),
+    #[command(name = "mock-ai")]
+    MockAi(mock_ai::MockAiCommand),
     Bench(bench::Bench),
     #[command(name = "bench-echo", hide = true)]
     BenchEcho(bench::Echo),
@@ -105,6 +108,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Config(command) => command.run(),
         Command::Callbacks(command) => command.run().await,
         Command::Connections(command) => command.run().await,
+        Command::MockAi(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchEcho(command) => command.run().await,
     }

@@ -103,7 +103,11 @@ pub fn read(wire: Wire, in_path: Option<(String, bool)>, key: String, body: &[u8
         Wire::Chat => &body["response_format"]["json_schema"]["schema"],
         Wire::Responses => &body["text"]["format"]["schema"],
         Wire::Anthropic => &body["output_config"]["format"]["schema"],
-        Wire::Gemini => &body["generationConfig"]["responseSchema"],
+        Wire::Gemini => {
+            let config = &body["generationConfig"];
+            let schemas = [&config["responseJsonSchema"], &config["responseSchema"]];
+            schemas.into_iter().find(|schema| !schema.is_null()).unwrap_or(&Value::Null)
+        }
     };
     let seen =
         ["messages", "input", "contents", "system", "instructions", "systemInstruction", "tools", "text"];

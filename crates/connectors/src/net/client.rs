@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use levqor_core::address::OutboundPolicy;
+use tokio::time::Instant;
 
 use super::dial::{DIALLING, DialLayer, Dialling, Resolver};
 use super::request::{Prepared, prepare};
@@ -56,6 +57,43 @@ impl std::fmt::Debug for Response {
     }
 }
 
+/// An answer whose body is still coming. Dropping it closes the connection.
+pub struct Incoming {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    answer: reqwest::Response,
+    host: String,
+    deadline: Instant,
+    timeouts: Timeouts,
+    left_bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Incoming {
+    /// The next part of the body, `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        let quiet_until = Instant::now() + Duration::from_millis(self.timeouts.first_byte_ms);
+        let (until, phase, limit_ms) = if quiet_until < self.deadline {
+            (quiet_until, Phase::FirstByte, self.timeouts.first_byte_ms)
+        } else {
+            (self.deadline, Phase::Total, self.timeouts.total_ms)
+        };
+        let host = || self.host.clone();
+        let part = match tokio::time::timeout_at(until, self.answer.chunk()).await {
+            // Nothing is dialled any more, so the connect limit cannot be what failed.
+            Ok(part) => part.map_err(|error| CallError::sort(error, &self.host, 0))?,
+            Err(_) => return Err(CallError::Timeout { host: host(), phase, limit_ms }),
+        };
+        if let Some(part) = &part {
+            self.left_bytes = self
+                .left_bytes
+                .checked_sub(part.len())
+                .ok_or_else(|| CallError::TooLarge { host: host(), limit_bytes: self.limit_bytes })?;
+        }
+        Ok(part)
+    }
+}
+
 impl Client {
     /// Does no work yet. `user_agent` is sent unless a request brings its own.
     pub fn new(policy: OutboundPolicy, user_agent: HeaderValue) -> Self {
@@ -73,6 +111,29 @@ impl Client {
         self.call(request, false).await
     }
 
+    /// Makes one call and hands the answer over as it comes. Its parts must come within `first_byte_ms` of each other, and
+    /// all of them within `total_ms`.
+    pub async fn open(&self, request: Request) -> Result<Incoming, CallError> {
+        let Request { method, url, headers, body, timeouts, max_response_bytes } = request;
+        let prepared = prepare(method, &url, headers, body, &self.shared.policy)?;
+        let host = prepared.host.clone();
+        let deadline = Instant::now() + Duration::from_millis(timeouts.total_ms);
+        match tokio::time::timeout_at(deadline, self.begin(prepared, timeouts)).await {
+            Ok(Ok(mut answer)) => Ok(Incoming {
+                status: answer.status(),
+                headers: std::mem::take(answer.headers_mut()),
+                answer,
+                host,
+                deadline,
+                timeouts,
+                left_bytes: max_response_bytes,
+                limit_bytes: max_response_bytes,
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CallError::Timeout { host, phase: Phase::Total, limit_ms: timeouts.total_ms }),
+        }
+    }
+
     async fn call(&self, request: Request, wants_body: bool) -> Result<Response, CallError> {
         let Request { method, url, headers, body, timeouts, max_response_bytes } = request;
         let prepared = prepare(method, &url, headers, body, &self.shared.policy)?;
@@ -84,13 +145,8 @@ impl Client {
         }
     }
 
-    async fn exchange(
-        &self,
-        prepared: Prepared,
-        timeouts: Timeouts,
-        wants_body: bool,
-        limit_bytes: usize,
-    ) -> Result<Response, CallError> {
+    /// From nothing to the head of the answer.
+    async fn begin(&self, prepared: Prepared, timeouts: Timeouts) -> Result<reqwest::Response, CallError> {
         let Prepared { host, request } = prepared;
         let dialling = Dialling::new(Duration::from_millis(timeouts.connect_ms));
         let first_byte = Duration::from_millis(timeouts.first_byte_ms);
@@ -102,7 +158,18 @@ impl Client {
                 return Err(CallError::Timeout { host, phase: Phase::FirstByte, limit_ms: timeouts.first_byte_ms });
             }
         };
-        let mut answer = answer.map_err(|error| CallError::sort(error, &host, timeouts.connect_ms))?;
+        answer.map_err(|error| CallError::sort(error, &host, timeouts.connect_ms))
+    }
+
+    async fn exchange(
+        &self,
+        prepared: Prepared,
+        timeouts: Timeouts,
+        wants_body: bool,
+        limit_bytes: usize,
+    ) -> Result<Response, CallError> {
+        let host = prepared.host.clone();
+        let mut answer = self.begin(prepared, timeouts).await?;
         let status = answer.status();
         let headers = std::mem::take(answer.headers_mut());
         if wants_body {

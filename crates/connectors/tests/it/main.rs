@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod ai;
 mod answers;
 mod connect;
 mod gmail;

@@ -19,7 +19,7 @@ Examples:
 
 It speaks OpenAI chat completions and responses, Anthropic messages and Gemini. Any key is accepted. A fault happens
 with the given probability: a status such as 429, reset_before, drop_reply, cut, stall, no_usage, wrong_usage,
-overlong or duplicate. More is said to it under /_mock/ (docs/ai.md). Ends with Ctrl-C.")]
+overlong or duplicate. More is said to it under /_mock/ (docs/cli.md). Ends with Ctrl-C.")]
 pub struct MockAiCommand {
     /// The port on 127.0.0.1
     #[arg(long, default_value_t = 9191)]

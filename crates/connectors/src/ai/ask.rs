@@ -1,0 +1,130 @@
+//! What is asked of a model, in words of no vendor.
+
+use levqor_core::money::Shape;
+use serde_json::{Number, Value};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    User,
+    Assistant,
+}
+
+/// A part of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    Text(String),
+    /// `data` in base64.
+    Image {
+        media_type: String,
+        data: String,
+    },
+    /// A PDF; `data` in base64.
+    Document {
+        media_type: String,
+        data: String,
+    },
+    /// The model asked for a tool.
+    Call(ToolCall),
+    /// What the tool said; `call` is the id of the call.
+    Result {
+        call: String,
+        name: String,
+        content: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub parts: Vec<Part>,
+}
+
+impl Message {
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Message { role, parts: vec![Part::Text(text.into())] }
+    }
+}
+
+/// A tool that the model may ask for. It never runs by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    pub name: String,
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// The model wants a tool to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// JSON text, as the model wrote it: not checked.
+    pub arguments: String,
+}
+
+/// The form of the answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Output {
+    #[default]
+    Text,
+    /// JSON of this schema, held to it by the provider.
+    Schema(Value),
+    /// JSON of some kind; the prompt says which.
+    Json,
+}
+
+/// One request to a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ask {
+    /// The provider's name for it.
+    pub model: String,
+    pub system: Option<String>,
+    pub messages: Vec<Message>,
+    pub output: Output,
+    pub temperature: Option<Number>,
+    pub tools: Vec<Tool>,
+}
+
+impl Ask {
+    /// What it can cost depends on this. `body_bytes` is the length of the rendered body: all that is tokenised stands in
+    /// it, and JSON never writes a text shorter than it is.
+    pub fn shape(&self, body_bytes: usize) -> Shape {
+        let attachments = self.messages.iter().flat_map(|message| &message.parts);
+        let (mut encoded_bytes, mut tokens, mut has_images) = (0, 0, false);
+        for part in attachments {
+            match part {
+                Part::Image { data, .. } => {
+                    has_images = true;
+                    encoded_bytes += data.len();
+                    tokens += IMAGE_TOKENS;
+                }
+                Part::Document { data, .. } => {
+                    encoded_bytes += data.len();
+                    tokens += document_tokens(data.len());
+                }
+                Part::Text(_) | Part::Call(_) | Part::Result { .. } => {}
+            }
+        }
+        Shape {
+            text_bytes: (body_bytes - encoded_bytes.min(body_bytes)) as u64,
+            messages: self.messages.len() as u64 + u64::from(self.system.is_some()),
+            attachment_tokens: tokens,
+            has_images,
+            structured: !self.tools.is_empty() || self.output != Output::Text,
+            choices: 1,
+            ..Shape::default()
+        }
+    }
+}
+
+/// More than any vendor counts for one image in the sizes that they scale images to.
+const IMAGE_TOKENS: u64 = 8_192;
+
+/// A PDF is read as text and as an image of each page. Its pages are not known here, its bytes are: a page of text needs
+/// hundreds of them even when compressed.
+fn document_tokens(base64_bytes: usize) -> u64 {
+    let bytes = base64_bytes as u64 / 4 * 3;
+    let pages = bytes.div_ceil(500).max(1);
+    pages.min(1_000) * 3_000 + bytes
+}
