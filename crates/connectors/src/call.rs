@@ -3,15 +3,19 @@
 //! Nothing of an answer is handed on unless it was asked for: of a refusal only the vendor's word, without control characters,
 //! shortened, and never with a credential in it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::form_urlencoded::Serializer;
 
 use crate::catalogue::Vendor;
 use crate::connect::{Connectors, Error, Terms};
 use crate::credentials::Credentials;
 use crate::failure::Failure;
+use crate::multipart::{self, FilePart};
 use crate::net::{CallError, Client, Request, Response, Timeouts, retry_after_ms};
 
 /// A page of a hundred long records has some hundred KiB.
@@ -86,6 +90,12 @@ impl Call {
         Call::new(Method::POST, url, Some("application/octet-stream"), body)
     }
 
+    /// A form with a file in it.
+    pub fn multipart(url: String, fields: &[(String, String)], file: &FilePart<'_>) -> Self {
+        let (boundary, body) = multipart::form(fields, file);
+        Call::new(Method::POST, url, Some(&format!("multipart/form-data; boundary={boundary}")), body)
+    }
+
     pub fn bearer(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
@@ -94,6 +104,17 @@ impl Call {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
+}
+
+/// What stands for the idempotency key of the terms at a vendor, in hex: the same in every try, another one at another vendor.
+pub(crate) fn key_digest(vendor: Vendor, key: &str) -> String {
+    let digest = Sha256::digest(format!("{}\n{key}", vendor.name()));
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes that a text in base64 stands for; `at` is its place in the parameters.
+pub(crate) fn decoded(text: &str, at: &str) -> Result<Vec<u8>, Error> {
+    STANDARD.decode(text).map_err(|_| Error::invalid(&format!("/params/{at}"), "content is not base64"))
 }
 
 fn form(pairs: &[(&str, String)]) -> String {

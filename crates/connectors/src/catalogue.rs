@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use levqor_core::schema::Schema;
+use levqor_core::workflow::problem::join;
 use serde_json::{Map, Value, json};
 
 use crate::connect::Error;
@@ -77,6 +78,8 @@ pub struct Known {
     /// The JSON Schema of the parameters.
     pub params: Value,
     schema: Schema,
+    /// That of each parameter alone.
+    members: Vec<(String, Schema)>,
 }
 
 static KNOWN: LazyLock<Vec<(Vendor, Vec<Known>)>> = LazyLock::new(|| {
@@ -102,7 +105,38 @@ impl Known {
         let params = json!({"type": "object", "additionalProperties": false,
             "required": action.required, "properties": properties});
         let schema = Schema::compile(&params.to_string()).expect("every schema is compiled by a test");
-        Known { action, params, schema }
+        let members = params["properties"].as_object().into_iter().flatten().map(|(name, property)| {
+            let schema = Schema::compile(&property.to_string()).expect("every schema is compiled by a test");
+            (name.clone(), schema)
+        });
+        let members = members.collect();
+        Known { action, params, schema, members }
+    }
+
+    /// Checks parameters of which some will be known only later (`None`): their names, that none is missing, and the values
+    /// that are known, as JSON. Places and what is wrong there; `""` is the place of all.
+    pub fn check_fixed(&self, params: &[(&str, Option<&str>)]) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let given = |name: &str| params.iter().find(|(given, _)| *given == name).map(|(_, value)| *value);
+        let is_missing = |name: &&&str| matches!(given(name), None | Some(Some("null" | "\"\"")));
+        if self.action.required.iter().any(|name| is_missing(&name)) {
+            wrong.push((String::new(), sentence(self.action.required)));
+        }
+        for (name, value) in params {
+            let at = join("", name);
+            let Some((_, schema)) = self.members.iter().find(|(known, _)| known == name) else {
+                let names = self.members.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+                let there_are =
+                    if names.is_empty() { "there are none".to_owned() } else { format!("there are {names}") };
+                wrong.push((at, format!("{} has no such parameter; {there_are}", self.action.name)));
+                continue;
+            };
+            let violations = value.map(|value| schema.validate(value)).and_then(Result::err);
+            wrong.extend(
+                violations.into_iter().flatten().map(|one| (format!("{at}{}", one.pointer), one.message)),
+            );
+        }
+        wrong
     }
 
     /// What is required comes first and has a sentence of its own; an empty text counts as missing.

@@ -1,7 +1,8 @@
 //! Gmail's API (developers.google.com/gmail/api), as the user whom the token stands for.
 //!
 //! A token that has run out is renewed once, at the address that the operator configured and no other; a call that Google
-//! refused for its token has done nothing, so it is made again. Gmail takes no idempotency key.
+//! refused for its token has done nothing, so it is made again. Gmail takes no idempotency key; a mail that is sent by a step
+//! has the same Message-ID in every try, by which mail programs tell twins.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -63,7 +64,7 @@ pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
             Ok(json!({"message_id": want(&message, "/id")?, "message": message}))
         }
         "send_email" => {
-            let mut body = json!({"raw": URL_SAFE.encode(mail::build(ask, calls.terms.now_ms)?)});
+            let mut body = json!({"raw": URL_SAFE.encode(mail::build(ask, calls.terms)?)});
             if !ask.text("thread_id").is_empty() {
                 body["threadId"] = ask.text("thread_id").into();
             }

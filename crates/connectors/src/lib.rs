@@ -8,7 +8,7 @@
 //! | which vendors, actions and parameters there are | [`catalogue`] |
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
-//! | what each vendor is sent | `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
+//! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //!
 //! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
 //! engine's business.
@@ -25,6 +25,7 @@ mod failure;
 mod fresh;
 mod gmail;
 mod mail;
+mod multipart;
 mod notion;
 mod slack;
 mod telegram;

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 use serde_json::Value;
 
 use crate::ask::Ask;
-use crate::connect::Error;
+use crate::call::{decoded, key_digest};
+use crate::catalogue::Vendor;
+use crate::connect::{Error, Terms};
 
 /// Gmail takes no more in one mail.
 const RECIPIENTS_MAX: usize = 500;
@@ -31,7 +31,7 @@ pub(crate) const PROPERTIES: &str = r#"{
             "content_type": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$", "default": "application/octet-stream"}}}}}"#;
 
 /// The whole mail. Gmail writes the sender: what we would write is a guess.
-pub(crate) fn build(ask: &Ask, now_ms: i64) -> Result<Vec<u8>, Error> {
+pub(crate) fn build(ask: &Ask, terms: Terms<'_>) -> Result<Vec<u8>, Error> {
     let to = mailboxes(ask, "to")?;
     let (cc, bcc, reply_to) = (mailboxes(ask, "cc")?, mailboxes(ask, "bcc")?, mailboxes(ask, "reply_to")?);
     if to.is_empty() {
@@ -40,7 +40,7 @@ pub(crate) fn build(ask: &Ask, now_ms: i64) -> Result<Vec<u8>, Error> {
     if to.len() + cc.len() + bcc.len() > RECIPIENTS_MAX {
         return Err(Error::invalid("/params/to", format!("at most {RECIPIENTS_MAX} recipients are allowed")));
     }
-    let since_epoch = Duration::from_millis(u64::try_from(now_ms).unwrap_or_default());
+    let since_epoch = Duration::from_millis(u64::try_from(terms.now_ms).unwrap_or_default());
     // The library wants a sender; this one is taken out again below.
     let nobody: Mailbox = "nobody@example.invalid".parse().expect("an address of the right form");
     let mut builder = Message::builder()
@@ -48,6 +48,9 @@ pub(crate) fn build(ask: &Ask, now_ms: i64) -> Result<Vec<u8>, Error> {
         .keep_bcc()
         .date(UNIX_EPOCH + since_epoch)
         .subject(ask.text("subject"));
+    if let Some(key) = terms.idempotency_key {
+        builder = builder.message_id(Some(format!("<{}@levqor.ai>", key_digest(Vendor::Gmail, key))));
+    }
     builder = to.into_iter().fold(builder, |builder, one| builder.to(one));
     builder = cc.into_iter().fold(builder, |builder, one| builder.cc(one));
     builder = bcc.into_iter().fold(builder, |builder, one| builder.bcc(one));
@@ -96,9 +99,7 @@ fn attachments(ask: &Ask) -> Result<Vec<SinglePart>, Error> {
     let part = |(index, one): (usize, &Value)| {
         let text = |name: &str| one[name].as_str().unwrap_or_default();
         let at = |name: &str| format!("/params/attachments/{index}/{name}");
-        let content = STANDARD
-            .decode(text("content"))
-            .map_err(|_| Error::invalid(&at("content"), "content is not base64"))?;
+        let content = decoded(text("content"), &format!("attachments/{index}/content"))?;
         let kind = Some(text("content_type")).filter(|kind| !kind.is_empty());
         let kind = ContentType::parse(kind.unwrap_or("application/octet-stream"))
             .map_err(|_| Error::invalid(&at("content_type"), "content_type is no media type"))?;

@@ -1,16 +1,15 @@
 //! Slack's Web API (docs.slack.dev): JSON where a method takes it, forms where it was always so, `Authorization: Bearer`.
 //!
-//! Slack takes no idempotency key: a message whose answer was lost may have been posted.
+//! A message carries `client_msg_id`, by which Slack tells a repeated one (its documentation names it among the errors of
+//! chat.postMessage, not among the arguments). Nothing else takes an idempotency key.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use levqor_core::address::host_port;
 use serde_json::{Map, Value, json};
 
 use crate::ask::Ask;
-use crate::call::{Call, Calls, want, want_list};
-use crate::catalogue::Action;
+use crate::call::{Call, Calls, decoded, key_digest, want, want_list};
+use crate::catalogue::{Action, Vendor};
 use crate::connect::Error;
 use crate::failure::Failure;
 
@@ -75,8 +74,14 @@ pub(crate) const ACTIONS: &[Action] = &[
 
 pub(crate) async fn run(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     match ask.action {
-        "post_message" => message(calls, ask, "chat.postMessage", "sent").await,
-        "update_message" => message(calls, ask, "chat.update", "updated").await,
+        "post_message" => {
+            let mut body = ask.params().clone();
+            if let Some(key) = calls.terms.idempotency_key {
+                body.insert("client_msg_id".to_owned(), uuid(&key_digest(Vendor::Slack, key)).into());
+            }
+            message(calls, body, "chat.postMessage", "sent").await
+        }
+        "update_message" => message(calls, ask.params().clone(), "chat.update", "updated").await,
         "add_reaction" => {
             calls.send(post(calls, "reactions.add", ask.params().clone())).await?;
             let (channel, ts, name) = (ask.text("channel"), ask.text("timestamp"), ask.text("name"));
@@ -96,9 +101,19 @@ fn post(calls: &Calls<'_>, method: &str, body: Map<String, Value>) -> Call {
     Call::json(Method::POST, url(calls, method), body).bearer(calls.token())
 }
 
-async fn message(calls: &Calls<'_>, ask: &Ask, method: &str, status: &str) -> Result<Value, Error> {
-    let answer = calls.send(post(calls, method, ask.params().clone())).await?;
+async fn message(
+    calls: &Calls<'_>,
+    body: Map<String, Value>,
+    method: &str,
+    status: &str,
+) -> Result<Value, Error> {
+    let answer = calls.send(post(calls, method, body)).await?;
     Ok(json!({"channel": want(&answer, "/channel")?, "message_ts": want(&answer, "/ts")?, "status": status}))
+}
+
+/// 32 hex digits as a UUID of our own making (version 8).
+fn uuid(hex: &str) -> String {
+    format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
 async fn list_channels(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
@@ -125,9 +140,7 @@ async fn list_channels(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
 async fn upload_file(calls: &Calls<'_>, ask: &Ask) -> Result<Value, Error> {
     let content = ask.text("content");
     let bytes = match ask.text("encoding") {
-        "base64" => STANDARD
-            .decode(content)
-            .map_err(|_| Error::invalid("/params/content", "content is not base64"))?,
+        "base64" => decoded(content, "content")?,
         _ => content.as_bytes().to_vec(),
     };
     let filename = if ask.text("filename").is_empty() { "file.txt" } else { ask.text("filename") };

@@ -11,6 +11,7 @@ use levqor_core::workflow::{Definition, Problem};
 use levqor_store::{Store, WorkflowHead, WorkflowRow};
 
 use crate::Engine;
+use crate::steps::connect;
 
 /// Older versions kept parsed at the same time; beyond that all are dropped and read again when needed.
 const OLD_VERSIONS: usize = 512;
@@ -116,6 +117,12 @@ pub(crate) fn check_payload(definition: &Definition, payload: &str) -> Result<()
     })
 }
 
+/// Reads a definition as a new one: its connectors, actions and parameters are checked too. A stored one is read without that,
+/// so that no job loses its definition to another version of the catalogue.
+pub fn parse_definition(source: &str, name: Option<&str>) -> Result<Definition, Vec<Problem>> {
+    Definition::parse_with(source, name, &connect::check)
+}
+
 /// A definition as it now stands in the store.
 #[derive(Clone)]
 pub struct Stored {
@@ -145,7 +152,7 @@ impl Engine {
         by: &Actor,
     ) -> Result<Stored, DefinitionError> {
         let shared = &self.shared;
-        let definition = Definition::parse(source, Some(name)).map_err(DefinitionError::Invalid)?;
+        let definition = parse_definition(source, Some(name)).map_err(DefinitionError::Invalid)?;
         let (row, created) =
             shared.store.put_workflow(name, source, origin, by, shared.clock.now_ms()).await?;
         shared.definitions.refresh(&shared.store).await?;

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use claim::Running;
 pub use connections::{ConnectError, check_keys, rekey};
-pub use definitions::{DefinitionError, Stored};
+pub use definitions::{DefinitionError, Stored, parse_definition};
 pub use figures::Counters;
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};

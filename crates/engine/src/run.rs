@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             return Next::Over;
         }
         for (task, call) in calls {
-            self.send(task, *call);
+            self.send(task, call);
         }
         Next::Plan
     }

@@ -1,6 +1,7 @@
 //! What each kind of step does. `begin` needs nothing from outside: it ends the attempt at once, or says which call must
 //! go out. A new kind is a file in `steps/` and an arm here.
 
+pub(crate) mod connect;
 mod http;
 mod scope;
 
@@ -11,17 +12,22 @@ use levqor_core::outcome::Outcome;
 use levqor_core::retry::RetryPolicy;
 use levqor_core::workflow::{Definition, Step, StepKind};
 
-pub(crate) use http::Call;
 pub(crate) use scope::View;
 
 use crate::Shared;
+
+/// What must go out.
+pub(crate) enum Call {
+    Connect(Box<connect::Call>),
+    Http(Box<http::Call>),
+}
 
 /// What beginning an attempt came to.
 pub(crate) enum Begun {
     /// The attempt is over: succeeded, skipped, failed or resting.
     Over(StepRow),
     /// This must go out.
-    Call(Box<Call>),
+    Call(Call),
 }
 
 /// One attempt of one step.
@@ -91,8 +97,12 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
             Ok(until_ms) => Outcome::Wait { until_ms },
             Err(error) => Outcome::Fail { error },
         }),
+        StepKind::Connect(step) => match connect::prepare(step, attempt, view.job, &scope) {
+            Ok(call) => Begun::Call(Call::Connect(Box::new(call))),
+            Err(error) => over(Outcome::Fail { error }),
+        },
         StepKind::Http(step) => match http::prepare(step, attempt, view.job, &scope) {
-            Ok(call) => Begun::Call(Box::new(call)),
+            Ok(call) => Begun::Call(Call::Http(Box::new(call))),
             Err(error) => over(Outcome::Fail { error }),
         },
     }
@@ -101,7 +111,13 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
 /// Makes the call of a step within the step's time limit.
 pub(crate) async fn perform(shared: &Shared, call: Call, timeout_ms: i64) -> Outcome {
     let limit = Duration::from_millis(timeout_ms.max(1) as u64);
-    match tokio::time::timeout(limit, http::perform(shared, call)).await {
+    let performed = async {
+        match call {
+            Call::Connect(call) => connect::perform(shared, *call).await,
+            Call::Http(call) => http::perform(shared, *call).await,
+        }
+    };
+    match tokio::time::timeout(limit, performed).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Retry {
             error: JobError::new(

@@ -64,6 +64,7 @@ async fn a_mail_has_every_part_that_was_asked_for_and_no_sender_of_ours() {
         "Bcc: d@example.com\r\n",
         "Reply-To: e@example.com\r\n",
         "MIME-Version: 1.0\r\n",
+        "Message-ID: <c301ae96ac0658e6fccba0e99e1b6773@levqor.ai>\r\n",
         "Date: Sun, 06 Nov 1994 08:49:37 +0000\r\n",
         "Content-Type: multipart/mixed;",
         "Content-Type: multipart/alternative;",

@@ -9,6 +9,7 @@ mod gmail;
 mod guard;
 mod hostile;
 mod notion;
+mod requests;
 mod slack;
 mod telegram;
 mod tls;

@@ -21,7 +21,10 @@ async fn messages_are_posted_and_changed_as_json() {
 
     assert_eq!(result, json!({"message_ts": "1.2", "channel": "C1", "status": "sent"}));
     let sent = &server.received()[0];
-    assert_eq!((sent.method.as_str(), sent.json()), ("POST", params));
+    let mut body = sent.json();
+    let id = body.as_object_mut().unwrap().remove("client_msg_id").unwrap();
+    assert_eq!((sent.method.as_str(), body), ("POST", params));
+    assert_eq!(id.as_str().map(str::len), Some(36), "a UUID");
     assert_eq!(sent.header("authorization"), format!("Bearer {TOKEN}"));
     assert_eq!(sent.header("content-type"), "application/json; charset=utf-8");
 

@@ -1,5 +1,7 @@
 //! What Telegram is sent, compared with its documentation, and what comes of its answers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use levqor_connectors::catalogue::Vendor;
 use levqor_testkit::{Answer, Receiver};
 use serde_json::{Value, json};
@@ -50,4 +52,27 @@ async fn the_bot_and_its_updates_are_read() {
     let (sent, result) = play("getUpdates", updates.clone(), "get_updates", params).await;
     assert_eq!(sent, json!({"limit": 2, "offset": 6, "timeout": 0}));
     assert_eq!(result["updates"], updates);
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_or_no_base64_is_refused_here() {
+    let server = Receiver::start().await;
+    let large = STANDARD.encode(vec![7; 10_000_001]);
+    for (photo, words) in [
+        (json!({"filename": "a.jpg", "content": large}), "10000000 at most"),
+        (json!({"filename": "a.jpg", "content": "%%%"}), "not base64"),
+        (json!({"filename": "a\r\nb", "content": "aGk="}), "/params/photo/filename"),
+        (
+            json!({"filename": "a", "content": "aGk=", "content_type": "a/b\r\nX: 1"}),
+            "/params/photo/content_type",
+        ),
+        (json!({"content": "aGk="}), "/params/photo"),
+        (json!({"filename": "a", "content": "aGk=", "url": "x"}), "/params/photo"),
+        (json!(7), "/params/photo"),
+    ] {
+        let params = json!({"chat_id": 1, "photo": photo});
+        let error = run(&server.url(""), Vendor::Telegram, "send_photo", params).await.unwrap_err();
+        assert!(format!("{error:?}").contains(words), "{words}: {error:?}");
+    }
+    assert!(server.received().is_empty());
 }

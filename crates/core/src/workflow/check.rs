@@ -143,6 +143,12 @@ impl Reader<'_, '_> {
                     None => {}
                 }
             }
+            StepKind::Connect(connect) => {
+                for (name, value) in &connect.params {
+                    let path = super::join(&format!("{path}/with"), name);
+                    self.template(value, &path, Secrets::Refused);
+                }
+            }
             StepKind::Transform(value) => {
                 self.template(value, &format!("{path}/transform"), Secrets::Refused)
             }

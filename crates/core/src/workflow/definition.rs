@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::node::Node;
 use super::problem::{Problem, Problems};
-use super::step::Step;
-use super::{check, parse};
+use super::step::{Step, StepKind};
+use super::{ConnectStep, check as rules, parse};
 use crate::json;
 use crate::schema::Schema;
 use crate::scope::Scope;
@@ -43,11 +43,27 @@ impl Definition {
     /// `expected_name` is the name that the text is stored under; a name in the text must be the same. One of the two
     /// must be there.
     pub fn parse(text: &str, expected_name: Option<&str>) -> Result<Definition, Vec<Problem>> {
+        Definition::parse_with(text, expected_name, &|_| Vec::new())
+    }
+
+    /// The same, and `check` looks at each `connect`: it knows which actions there are, and answers places below the step
+    /// with what is wrong there.
+    pub fn parse_with(
+        text: &str,
+        expected_name: Option<&str>,
+        check: &dyn Fn(&ConnectStep) -> Vec<(String, String)>,
+    ) -> Result<Definition, Vec<Problem>> {
         let root = Node::parse(text).map_err(|problem| vec![problem])?;
         let mut problems = Problems::new(&root);
         let definition = parse::definition(&root, expected_name, &mut problems);
         if let Some(definition) = definition {
-            check::definition(&definition, &mut problems);
+            rules::definition(&definition, &mut problems);
+            for (step, place) in definition.definition.steps.iter().zip(&definition.places) {
+                let StepKind::Connect(connect) = &step.kind else { continue };
+                for (at, what) in check(connect) {
+                    problems.add(&format!("/steps/{place}{at}"), what);
+                }
+            }
             if problems.is_empty() {
                 return Ok(definition.definition);
             }

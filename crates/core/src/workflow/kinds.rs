@@ -1,10 +1,12 @@
-//! Reading what the kinds of steps are given: the members of `http`, the time of `wait`.
+//! Reading what the kinds of steps are given: the members of `http`, the time of `wait`, what stands beside `connect`.
 
+use super::connect::ConnectStep;
 use super::fields::{is_object, known_fields, text_field};
 use super::http::{Body, HttpStep, REFUSED_HEADERS, is_header_value, is_token};
 use super::node::{Entry, Node, Value};
 use super::problem::{Problems, join};
 use super::wait::WaitStep;
+use crate::connection;
 use crate::duration;
 use crate::json;
 use crate::template::Template;
@@ -112,6 +114,51 @@ fn statuses(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Vec<
         problems.add(path, "must be a list of statuses from 100 to 599, such as [200, 404]");
     }
     list
+}
+
+/// `connect` is a text; `connection` and `with` stand beside it, so this reads the whole step.
+pub(super) fn connect(
+    step: &Node,
+    action: &Node,
+    path: &str,
+    problems: &mut Problems<'_>,
+) -> Option<ConnectStep> {
+    let (connector, action) = match action.text().and_then(|text| text.split_once('.')) {
+        Some((connector, action)) if !connector.is_empty() && !action.is_empty() => (connector, action),
+        _ => {
+            let wanted = "must be a connector and its action, such as slack.post_message";
+            problems.add(&join(path, "connect"), wanted);
+            ("", "")
+        }
+    };
+    if step.get("connection").is_none() {
+        problems.add(path, "`connection` is missing: the name of a stored connection");
+    }
+    let connection = text_field(step, path, "connection", problems).unwrap_or_default();
+    if step.get("connection").is_some_and(|node| node.text().is_some()) && !connection::is_name(connection) {
+        let what = format!("must be {}; it holds no template", connection::NAME_RULE);
+        problems.add(&join(path, "connection"), what);
+    }
+    let params = step.get("with").map(|with| params(with, &join(path, "with"), problems));
+    (!connector.is_empty()).then(|| ConnectStep {
+        connector: connector.to_owned(),
+        action: action.to_owned(),
+        connection: connection.to_owned(),
+        params: params.unwrap_or_default(),
+    })
+}
+
+fn params(node: &Node, path: &str, problems: &mut Problems<'_>) -> Vec<(String, Template)> {
+    if !is_object(node, path, "with", problems) {
+        return Vec::new();
+    }
+    if node.entries().len() > MAX_PAIRS {
+        problems.add(path, format!("must have at most {MAX_PAIRS} members"));
+    }
+    let param = |entry: &Entry| {
+        (entry.key.clone(), Template::compile(&entry.node, &join(path, &entry.key), problems))
+    };
+    node.entries().iter().map(param).collect()
 }
 
 pub(super) fn wait(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<WaitStep> {

@@ -6,6 +6,7 @@
 //! A new kind of step is a variant of [`StepKind`]; the compiler then lists every place that must know it.
 
 mod check;
+pub mod connect;
 pub mod definition;
 mod fields;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod problem;
 pub mod step;
 pub mod wait;
 
+pub use connect::ConnectStep;
 pub use definition::{Definition, MAX_NAME_CHARS, StepSummary, Summary, is_name};
 pub use http::{Body, HttpCall, HttpStep};
 pub use problem::{MAX_PROBLEMS, Problem};

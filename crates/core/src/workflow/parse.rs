@@ -14,6 +14,8 @@ use crate::template::Template;
 const FIELDS: [&str; 7] = ["name", "description", "input", "timeout", "retry", "steps", "output"];
 /// Fields of a step besides its kind key.
 const STEP_FIELDS: [&str; 6] = ["id", "if", "needs", "retry", "timeout", "rerun"];
+/// Fields that stand beside the kind key `connect`.
+const CONNECT_FIELDS: [&str; 2] = ["connection", "with"];
 const RETRY_FIELDS: [&str; 5] = ["attempts", "backoff", "first", "max", "jitter"];
 
 const MAX_DESCRIPTION_CHARS: usize = 1000;
@@ -180,12 +182,19 @@ fn id<'n>(
 
 fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind> {
     let is_kind = |entry: &&Entry| StepKind::NAMES.contains(&entry.key.as_str());
-    let is_unknown = |entry: &&Entry| !is_kind(entry) && !STEP_FIELDS.contains(&entry.key.as_str());
     let kinds: Vec<&Entry> = node.entries().iter().filter(is_kind).collect();
+    let connects = kinds.iter().any(|entry| entry.key == "connect");
+    let is_unknown = |entry: &&Entry| {
+        let key = entry.key.as_str();
+        let is_beside = connects && CONNECT_FIELDS.contains(&key);
+        !(is_kind(entry) || STEP_FIELDS.contains(&key) || is_beside)
+    };
     let names = StepKind::NAMES.join(", ");
     for entry in node.entries().iter().filter(is_unknown) {
         let key = shorten(&entry.key, 80);
-        let message = if kinds.is_empty() {
+        let message = if CONNECT_FIELDS.contains(&entry.key.as_str()) {
+            format!("`{key}` stands beside `connect` only")
+        } else if kinds.is_empty() {
             format!("`{key}` is no kind of step; there are {names}")
         } else {
             format!("a step has no `{key}`; it has one of {names}, and {}", STEP_FIELDS.join(", "))
@@ -193,6 +202,9 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
         problems.add_key(path, &entry.key, message);
     }
     match kinds.as_slice() {
+        [entry] if entry.key == "connect" => {
+            kinds::connect(node, &entry.node, path, problems).map(|step| StepKind::Connect(Box::new(step)))
+        }
         [entry] => kind_of(entry, &join(path, &entry.key), problems),
         [] => {
             if !node.entries().iter().any(|entry| is_unknown(&entry)) {

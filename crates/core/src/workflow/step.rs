@@ -1,6 +1,6 @@
 //! What a step is. One enum of kinds with exhaustive matches: a new kind does not compile until every place knows it.
 
-use super::{HttpStep, WaitStep};
+use super::{ConnectStep, HttpStep, WaitStep};
 use crate::job::JobError;
 use crate::retry::RetryPolicy;
 use crate::scope::Scope;
@@ -11,6 +11,8 @@ pub const DEFAULT_TIMEOUT_MS: i64 = 30_000;
 /// What a step does.
 #[derive(Clone, Debug)]
 pub enum StepKind {
+    /// One action at a vendor; the output is its result.
+    Connect(Box<ConnectStep>),
     /// One HTTP request; the output is `{status, headers, body}`.
     Http(Box<HttpStep>),
     /// The rendered value is the output.
@@ -21,10 +23,11 @@ pub enum StepKind {
 
 impl StepKind {
     /// The kind keys, in the order in which messages list them.
-    pub const NAMES: [&'static str; 3] = ["http", "transform", "wait"];
+    pub const NAMES: [&'static str; 4] = ["connect", "http", "transform", "wait"];
 
     pub fn name(&self) -> &'static str {
         match self {
+            StepKind::Connect(_) => "connect",
             StepKind::Http(_) => "http",
             StepKind::Transform(_) => "transform",
             StepKind::Wait(_) => "wait",

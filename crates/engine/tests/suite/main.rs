@@ -10,6 +10,7 @@ mod support;
 
 mod burst;
 mod callbacks;
+mod connect;
 mod definitions;
 mod fencing;
 mod intake;

@@ -1,7 +1,7 @@
 //! `levqor workflows`: the definitions of a server, and a check of a file without one.
 
 use clap::{Args, Subcommand};
-use levqor_core::workflow::Definition;
+use levqor_engine::parse_definition;
 use serde_json::Value;
 
 use super::client::{Api, Call, Server, read_source, segment};
@@ -125,7 +125,7 @@ async fn show(name: &str, version: Option<u32>, server: &Server) -> Result<(), F
 async fn put(file: &str, server: &Server) -> Result<(), Failure> {
     let source = read_source(file)?;
     // The name stands in the definition; reading it here also finds mistakes without a server.
-    let definition = Definition::parse(&source, None).map_err(|problems| mistakes(file, &problems))?;
+    let definition = parse_definition(&source, None).map_err(|problems| mistakes(file, &problems))?;
     let call = Call::put(format!("/api/v1/workflows/{}", segment(&definition.name)));
     let body =
         Api::new(server)?.ask(call.header("content-type", "application/yaml").body(source)).await?.json();
@@ -143,7 +143,7 @@ async fn delete(name: &str, server: &Server) -> Result<(), Failure> {
 fn check(files: &[String]) -> Result<(), Failure> {
     let mut broken = 0;
     for file in files {
-        match Definition::parse(&read_source(file)?, None) {
+        match parse_definition(&read_source(file)?, None) {
             Ok(definition) => {
                 let steps = out::count(definition.steps.len(), "step");
                 say!("{file}: {} is valid, {steps}", plain(&definition.name));
@@ -180,7 +180,7 @@ mod tests {
     fn mistakes_stand_where_editors_look_for_them() {
         let source = "name: x\nsteps:\n  - id: a\n    http: { metod: GET }\n";
 
-        let failure = mistakes("x.yaml", &Definition::parse(source, None).unwrap_err());
+        let failure = mistakes("x.yaml", &parse_definition(source, None).unwrap_err());
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.message.starts_with("x.yaml:4:"), "{}", failure.message);
     }
@@ -193,7 +193,7 @@ mod tests {
             let path = entry.unwrap().path();
             let source = std::fs::read_to_string(&path).unwrap();
             let definition =
-                Definition::parse(&source, None).unwrap_or_else(|problems| panic!("{path:?}: {problems:?}"));
+                parse_definition(&source, None).unwrap_or_else(|problems| panic!("{path:?}: {problems:?}"));
             assert_eq!(Some(definition.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
             names.push(definition.name);
         }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use levqor_core::audit::Actor;
-use levqor_core::workflow::Definition;
-use levqor_engine::{DefinitionError, Engine};
+use levqor_engine::{DefinitionError, Engine, parse_definition};
 
 use crate::cli::exit::chain;
 
@@ -58,7 +57,7 @@ async fn load_one(
     let source = tokio::fs::read_to_string(path).await.map_err(|error| vec![error.to_string()])?;
     let told =
         |problems: Vec<levqor_core::workflow::Problem>| problems.iter().map(ToString::to_string).collect();
-    let definition = Definition::parse(&source, None).map_err(told)?;
+    let definition = parse_definition(&source, None).map_err(told)?;
     let name = definition.name.clone();
     if let Some(other) = seen.get(&name) {
         return Err(vec![format!("it defines `{name}`, which {other} defines already")]);
