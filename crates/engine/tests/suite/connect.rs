@@ -3,7 +3,7 @@
 use levqor_connectors::Bases;
 use levqor_core::audit::Actor;
 use levqor_core::seal::{Keyring, SealKey};
-use levqor_engine::{DefinitionError, Settings};
+use levqor_engine::{ConnectError, DefinitionError, Settings, check_keys, rekey};
 use levqor_testkit::{Answer, Receiver};
 use serde_json::json;
 
@@ -13,6 +13,7 @@ each_engine!(
     a_step_acts_through_a_stored_connection_and_shows_no_credential,
     a_busy_vendor_is_asked_again_when_it_said_and_with_the_same_key,
     what_cannot_be_connected_fails_with_its_reason,
+    a_change_of_the_key_takes_all_connections_with_it_or_none,
 );
 
 /// Stands in the credential, and must stand nowhere else.
@@ -143,6 +144,33 @@ async fn what_cannot_be_connected_fails_with_its_reason(database: Database) {
     let row = node.ended(node.submit(ask("refused")).await).await;
     assert_eq!(code(&row), "connection_unreadable");
     assert_eq!(vendor.received().len(), 2);
+}
+
+async fn a_change_of_the_key_takes_all_connections_with_it_or_none(database: Database) {
+    let vendor = Receiver::start().await;
+    let node = Node::by_hand(&database, settings_at(&vendor), TestClock::still()).await;
+    for name in ["a", "b", "c"] {
+        let body = json!({"name": name, "connector": "slack", "token": CANARY}).to_string();
+        node.put_connection(&body, &Actor::developer()).await.unwrap();
+    }
+    let old = settings_at(&vendor).seal_keys;
+    let new = SealKey::from_random(std::array::from_fn(|at| 255 - at as u8));
+    let (only_new, both) = (Keyring::new([new.clone()]), old.led_by(new));
+    let (store, by) = (node.store(), Actor::cli());
+    let closed = async |keys: &Keyring| check_keys(store, keys).await.unwrap().len();
+
+    let without_the_old = rekey(store, &only_new, &by, 0).await;
+    assert!(matches!(without_the_old, Err(ConnectError::CannotOpen { .. })), "{without_the_old:?}");
+    database.execute("update connections set sealed = substr(sealed, 1, 40) where name = 'c'").await;
+    assert!(rekey(store, &both, &by, 0).await.is_err(), "one of them is damaged");
+    assert_eq!((closed(&old).await, closed(&only_new).await), (0, 3), "nothing was changed");
+    database.execute("delete from connections where name = 'c'").await;
+
+    assert_eq!(rekey(store, &both, &by, 0).await.unwrap(), (2, 2));
+    assert_eq!((closed(&old).await, closed(&only_new).await), (2, 0));
+    assert_eq!(rekey(store, &both, &by, 0).await.unwrap(), (0, 2), "it can be done again");
+    let told = database.number("select count(*) from audit_entries where action = 'connection.rekey'").await;
+    assert_eq!(told, 1);
 }
 
 #[tokio::test]
