@@ -126,7 +126,7 @@ impl Connectors {
 }
 
 /// The addresses that a base names outright. It is the operator's own, so it may be called even on loopback.
-fn addresses(base: &str) -> Vec<IpAddr> {
+pub(crate) fn addresses(base: &str) -> Vec<IpAddr> {
     // What is no address that we would call is told at the call.
     if host_port(base).is_none() {
         return Vec::new();

@@ -8,12 +8,14 @@
 //! | which vendors, actions and parameters there are | [`catalogue`] |
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
+//! | copies of backups in a bucket | [`bucket`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //!
 //! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
 //! engine's business.
 
 pub mod ai;
+pub mod bucket;
 pub mod catalogue;
 pub mod connect;
 pub mod net;

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod budget;
 pub mod callback;
 pub mod clock;

@@ -55,6 +55,9 @@ pub struct Counters {
     pub steps_failed: AtomicU64,
     pub callbacks_delivered: AtomicU64,
     pub callbacks_failed: AtomicU64,
+    pub backups_made: AtomicU64,
+    pub backups_failed: AtomicU64,
+    pub backup_uploads_failed: AtomicU64,
 }
 
 impl Counters {

@@ -6,6 +6,7 @@
 //! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, `record.rs`) → `steps/` → `callback.rs`;
 //! `upkeep.rs` repairs what a crash between any two of them left.
 
+pub mod backup;
 mod callback;
 mod claim;
 mod connections;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
     pub counters: Arc<Counters>,
+    pub backups: Option<backup::Backups>,
     pub last_count: figures::LastCount,
     /// Cancelled when no new work may start.
     pub stopping: CancellationToken,
@@ -80,6 +82,9 @@ impl Engine {
         shared.tasks.spawn(callback::callback_loop(shared.clone()));
         shared.tasks.spawn(hints::hint_loop(shared.clone()));
         upkeep::spawn_loops(shared);
+        if shared.settings.backups.as_ref().is_some_and(|backups| backups.is_daily) {
+            shared.tasks.spawn(backup::backup_loop(shared.clone()));
+        }
         Ok(engine)
     }
 
@@ -103,6 +108,7 @@ impl Engine {
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),
             counters: Arc::new(Counters::default()),
+            backups: settings.backups.clone().map(|settings| backup::Backups::new(settings, clock.clone())),
             last_count: figures::LastCount::default(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),

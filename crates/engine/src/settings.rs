@@ -8,6 +8,8 @@ use levqor_core::address::OutboundPolicy;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 
+use crate::backup::BackupSettings;
+
 /// How the engine works. Times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -30,6 +32,8 @@ pub struct Settings {
     pub vendors: Bases,
     /// Seal and open stored connections; none: nothing can be stored.
     pub seal_keys: Keyring,
+    /// `None`: no backups in this process.
+    pub backups: Option<BackupSettings>,
 }
 
 impl Settings {
@@ -48,6 +52,7 @@ impl Settings {
             secrets: Secrets::default(),
             vendors: Bases::default(),
             seal_keys: Keyring::default(),
+            backups: None,
         }
     }
 }

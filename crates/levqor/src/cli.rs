@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which file does it. No rule of Levqor lives here: the client commands talk HTTP
 //! to a server like any other program, and `serve` only puts the parts together.
 
+mod backup;
 mod bench;
 mod callbacks;
 mod child;
@@ -58,6 +59,7 @@ enum Command {
     Connections(connections::Connections),
     #[command(name = "mock-ai")]
     MockAi(mock_ai::MockAiCommand),
+    Backup(backup::Backup),
     Bench(bench::Bench),
     #[command(name = "bench-echo", hide = true)]
     BenchEcho(bench::Echo),
@@ -109,6 +111,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Callbacks(command) => command.run().await,
         Command::Connections(command) => command.run().await,
         Command::MockAi(command) => command.run().await,
+        Command::Backup(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchEcho(command) => command.run().await,
     }

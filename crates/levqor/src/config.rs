@@ -119,6 +119,12 @@ pub struct Config {
     /// Seals stored connections, and the one that it replaces.
     pub secret_key: Option<Secret>,
     pub secret_key_old: Option<Secret>,
+    pub backup_daily: bool,
+    pub backup_dir: PathBuf,
+    /// Of each kind.
+    pub backup_keep: usize,
+    /// It holds a key: never shown.
+    pub backup_s3_url: Option<Secret>,
     /// Values for `{{ secrets.NAME }}`, without the `SECRET_` of their variables.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -165,7 +171,12 @@ impl Config {
         if environment == Environment::Production && api_keys.is_empty() {
             return Err(ConfigError::hidden("API_KEYS", "LEVQOR_ENV=production needs at least one key"));
         }
+        let database = parse::database(&vars)?;
         Ok(Config {
+            backup_daily: vars.choice("BACKUP_DAILY", &[("true", true), ("false", false)], true)?,
+            backup_dir: parse::backup_dir(&vars, &database),
+            backup_keep: vars.number("BACKUP_KEEP", 1, 100_000, 14)? as usize,
+            backup_s3_url: parse::backup_s3_url(&vars)?,
             host: parse::host(&vars, api_keys.is_empty())?,
             port: vars.number("PORT", 0, 65_535, 5_000)? as u16,
             api_keys,
@@ -177,7 +188,7 @@ impl Config {
             max_connections: vars.number("MAX_CONNECTIONS", 8, 1_000_000, 4_096)? as usize,
             trusted_proxies: vars.networks("TRUSTED_PROXIES")?,
             tls: parse::tls(&vars)?,
-            database: parse::database(&vars)?,
+            database,
             build_id: vars.get("BUILD_ID").unwrap_or("dev").to_owned(),
             public_user_reads: vars.choice(
                 "PUBLIC_USER_READS",
@@ -287,6 +298,10 @@ impl Config {
             "SECRET_KEY_OLD" => hidden(usize::from(self.secret_key_old.is_some())),
             "CALLBACK_SECRET" => hidden(self.callback_secrets.len()),
             "RETENTION_DAYS" => self.retention_days.to_string(),
+            "BACKUP_DAILY" => self.backup_daily.to_string(),
+            "BACKUP_DIR" => self.backup_dir.display().to_string(),
+            "BACKUP_KEEP" => self.backup_keep.to_string(),
+            "BACKUP_S3_URL" => hidden(usize::from(self.backup_s3_url.is_some())),
             "RETENTION_JOBS" => self.retention_jobs.map_or("none".to_owned(), |count| count.to_string()),
             _ => String::new(),
         }
@@ -368,6 +383,12 @@ mod tests {
             (&[("SECRET_KEY_OLD", "p4ss")], &["SECRET_KEY_OLD", "64 hex digits"]),
             (&[("SECRET_KEY_OLD", KEY)], &["SECRET_KEY_OLD", "SECRET_KEY is not"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
+            (&[("BACKUP_KEEP", "0")], &["BACKUP_KEEP", "\"0\"", "1 to"]),
+            (&[("BACKUP_DAILY", "never")], &["BACKUP_DAILY", "never", "true, false"]),
+            (
+                &[("BACKUP_S3_URL", "https://k:p4ss@s3.example.com")],
+                &["BACKUP_S3_URL", "https://KEY:SECRET@host/bucket"],
+            ),
             (&[("SECRET_a-b", "p4ss")], &["SECRET_a-b", "letters"]),
         ];
 
@@ -394,6 +415,16 @@ mod tests {
     }
 
     #[test]
+    fn backups_stand_beside_the_database_unless_said_otherwise() {
+        let dir = |vars: &[(&str, &str)]| config(vars).unwrap().backup_dir.display().to_string();
+
+        assert_eq!(dir(&[]), "backups");
+        assert_eq!(dir(&[("SQLITE_PATH", "/var/lib/levqor/levqor.db")]), "/var/lib/levqor/backups");
+        assert_eq!(dir(&[("DATABASE_URL", "postgres://h/d")]), "backups");
+        assert_eq!(dir(&[("BACKUP_DIR", "/mnt/b"), ("SQLITE_PATH", "/a/b.db")]), "/mnt/b");
+    }
+
+    #[test]
     fn no_secret_is_ever_shown() {
         let config = config(&[
             ("API_KEYS", "k3y-one"),
@@ -401,6 +432,7 @@ mod tests {
             ("SECRET_CRM", "k3y-three"),
             ("SECRET_KEY", KEY),
             ("SECRET_KEY_OLD", KEY),
+            ("BACKUP_S3_URL", "https://ak:k3y-four@s3.example.com/bucket"),
             ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ])
         .unwrap();

@@ -45,9 +45,14 @@ pub(crate) async fn mark_up(tx: &mut Tx<'_>, now_ms: i64) -> Result<()> {
     Ok(())
 }
 
+/// The minute in which the installation gave its first sign of life.
+pub(crate) async fn first_start_ms(tx: &mut Tx<'_>) -> Result<Option<i64>> {
+    Ok(settings::find(tx, FIRST_START).await?.and_then(|text| text.parse().ok()))
+}
+
 pub(crate) async fn figures(tx: &mut Tx<'_>, day_start_ms: i64, now_ms: i64) -> Result<Figures> {
     let week_start_ms = minute_of(now_ms - WEEK_MS) + MINUTE_MS;
-    let first_start_ms = settings::find(tx, FIRST_START).await?.and_then(|text| text.parse::<i64>().ok());
+    let first_start_ms = first_start_ms(tx).await?;
     let up_from_ms = first_start_ms.map(|first| first.max(week_start_ms));
     let (mut minutes_up, mut minutes_possible) = (0, 0);
     if let Some(from_ms) = up_from_ms {

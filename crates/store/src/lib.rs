@@ -4,6 +4,8 @@
 //! arguments (milliseconds since 1970); only the liveness of nodes uses the database's clock.
 
 mod audit;
+pub mod backup;
+mod backup_runs;
 mod callback;
 mod connections;
 mod decode;
@@ -22,6 +24,7 @@ mod users;
 mod wake;
 mod workflow;
 
+pub use backup_runs::{BackupEnd, BackupHealth, BackupRun, BackupRunState};
 pub use connections::MAX_CONNECTIONS;
 pub use types::*;
 

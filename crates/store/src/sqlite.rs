@@ -4,10 +4,11 @@
 //! read-only connections serves reads; checkpoints are made by a third party. This file is the door to the three.
 
 mod alone;
+pub(crate) mod backup;
 mod callback;
 mod checkpoint;
 mod claim;
-mod file;
+pub(crate) mod file;
 mod intake;
 mod op;
 mod readers;

@@ -5,6 +5,7 @@
 //! | a fresh PostgreSQL database | [`postgres::postgres_url`], under `levqor-testkit-pg run -- <command>` |
 //! | to see which callbacks arrived, and answer them by script | [`receiver::Receiver`] |
 //! | to look at a page as people do | [`browser::Browser`] |
+//! | an S3-compatible store | [`bucket::FakeBucket`] |
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
 //! | a folder that goes away | [`temp::TempDir`] |
 //! | to wait for a condition | [`wait::wait_until`] |
@@ -13,6 +14,7 @@
 //! that says what to do.
 
 pub mod browser;
+pub mod bucket;
 pub mod debian;
 pub mod postgres;
 pub mod receiver;
@@ -21,6 +23,7 @@ pub mod temp;
 pub mod wait;
 
 pub use browser::{Browser, View};
+pub use bucket::FakeBucket;
 pub use postgres::postgres_url;
 pub use receiver::{Answer, Received, Receiver};
 pub use script::{Act, Script};

@@ -4,6 +4,7 @@
 
 mod ai;
 mod answers;
+mod bucket;
 mod connect;
 mod gmail;
 mod guard;

@@ -8,6 +8,7 @@
 #[macro_use]
 mod support;
 
+mod backups;
 mod burst;
 mod callbacks;
 mod connect;

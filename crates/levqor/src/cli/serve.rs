@@ -17,10 +17,12 @@ use levqor::config::{Config, Database, Environment};
 use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::{self, LogSink};
 use levqor::sealing::Sealing;
+use levqor_connectors::bucket::Bucket;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
+use levqor_engine::backup::BackupSettings;
 use levqor_engine::{Engine, Secrets, Settings};
 use levqor_store::{Location, Store};
 use tokio::signal::unix::{SignalKind, signal};
@@ -158,7 +160,8 @@ struct Parts {
 
 async fn run_on(store: Arc<Store>, secrets: Vec<Secret>, parts: Parts) -> Result<(), Failure> {
     let keys = seal_keys(&store, &parts.config).await?;
-    let engine = Engine::start(store, settings(&parts.config, secrets, keys), parts.clock.clone())
+    let settings = settings(&parts.config, secrets, keys, backups(&parts.config)?);
+    let engine = Engine::start(store, settings, parts.clock.clone())
         .await
         .map_err(|error| Failure::failed(format!("the engine cannot start: {}", chain(&error))))?;
     let outcome = listen(&engine, parts).await;
@@ -230,7 +233,26 @@ async fn seal_keys(store: &Store, config: &Config) -> Result<Keyring, Failure> {
     Ok(keys)
 }
 
-fn settings(config: &Config, callback_secrets: Vec<Secret>, seal_keys: Keyring) -> Settings {
+/// What is backed up, and where to.
+pub fn backups(config: &Config) -> Result<BackupSettings, Failure> {
+    let agent = http::HeaderValue::from_static(concat!("Levqor/", env!("CARGO_PKG_VERSION")));
+    let bucket = config.backup_s3_url.as_ref();
+    let bucket = bucket.map(|url| Bucket::parse(url.reveal(), &config.outbound_allow, agent)).transpose();
+    Ok(BackupSettings {
+        location: location(config),
+        dir: config.backup_dir.clone(),
+        keep: config.backup_keep,
+        is_daily: config.backup_daily,
+        bucket: bucket.map_err(|problem| Failure::usage(format!("BACKUP_S3_URL: {problem}")))?,
+    })
+}
+
+fn settings(
+    config: &Config,
+    callback_secrets: Vec<Secret>,
+    seal_keys: Keyring,
+    backups: BackupSettings,
+) -> Settings {
     let secrets = config.secrets.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
     Settings {
         workers: config.workers,
@@ -241,6 +263,7 @@ fn settings(config: &Config, callback_secrets: Vec<Secret>, seal_keys: Keyring) 
         secrets: Secrets(secrets.collect()),
         vendors: config.vendors.clone(),
         seal_keys,
+        backups: Some(backups),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use levqor_connectors::Bases;
+use levqor_connectors::bucket::Bucket;
 use levqor_core::address::host_port;
 use levqor_core::duration::parse_duration_ms;
 use levqor_core::seal::SealKey;
@@ -180,6 +183,23 @@ pub(super) fn tls(vars: &Vars<'_>) -> Result<Option<TlsFiles>, ConfigError> {
             Err(ConfigError::hidden("TLS_CERT and TLS_KEY", "only one of them is set; set both, or neither"))
         }
     }
+}
+
+/// Beside the data file; on PostgreSQL in the working directory.
+pub(super) fn backup_dir(vars: &Vars<'_>, database: &Database) -> PathBuf {
+    match (vars.get("BACKUP_DIR"), database) {
+        (Some(dir), _) => dir.into(),
+        (None, Database::Sqlite(path)) => path.parent().unwrap_or(Path::new("")).join("backups"),
+        (None, Database::Postgres(_)) => "backups".into(),
+    }
+}
+
+/// Read here only to say early what is wrong with it.
+pub(super) fn backup_s3_url(vars: &Vars<'_>) -> Result<Option<Secret>, ConfigError> {
+    let Some(text) = vars.get("BACKUP_S3_URL") else { return Ok(None) };
+    Bucket::parse(text, &[], HeaderValue::from_static("levqor"))
+        .map(|_| Some(Secret::new(text)))
+        .map_err(|problem| ConfigError::hidden("BACKUP_S3_URL", &problem.to_string()))
 }
 
 /// An origin and nothing more: addresses are put together by appending a path.

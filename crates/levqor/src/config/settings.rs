@@ -138,6 +138,22 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The key that `SECRET_KEY` replaces, until `levqor connections rekey` was run",
     ),
+    setting(
+        "BACKUP_DAILY",
+        "true",
+        "`true`: a backup is made each day at 00:00 UTC; `false`: only when somebody asks for one",
+    ),
+    setting(
+        "BACKUP_DIR",
+        "backups",
+        "Folder of backups. When it is not set: `backups` beside the SQLite file, and in the working directory with PostgreSQL",
+    ),
+    setting("BACKUP_KEEP", "14", "Backups kept of each kind, daily ones and those made by hand"),
+    setting(
+        "BACKUP_S3_URL",
+        "",
+        "A bucket that gets a copy of each backup: `https://KEY:SECRET@host/bucket/prefix?region=eu-west-1`, any S3-compatible store; never shown",
+    ),
     setting("SECRET_*", "", "`SECRET_NAME` is the value of `{{ secrets.NAME }}` in workflows; never shown"),
 ];
 

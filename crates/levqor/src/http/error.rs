@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use levqor_connectors::catalogue::Vendor;
 use levqor_connectors::{Error as CallError, Failure};
 use levqor_core::intake::Invalid;
+use levqor_engine::backup::BackupError;
 use levqor_engine::{ConnectError, DefinitionError, IntakeError};
 use serde_json::{Map, Value};
 
@@ -293,6 +294,24 @@ impl From<levqor_store::Error> for ApiError {
             Error::Bug(cause) => {
                 tracing::error!(cause = chain(&*cause), "unexpected answer of the database");
                 ApiError::internal()
+            }
+        }
+    }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Store(error) => error.into(),
+            BackupError::Busy(_) => {
+                ApiError::conflict("another backup is being made; look at GET /api/v1/ops/backups")
+            }
+            BackupError::File { .. }
+            | BackupError::Damaged { .. }
+            | BackupError::None(_)
+            | BackupError::Off => {
+                tracing::warn!(cause = chain(&error), "the folder of backups cannot be used");
+                ApiError::unavailable("the folder of backups cannot be used; the log says why")
             }
         }
     }

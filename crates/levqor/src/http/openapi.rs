@@ -27,6 +27,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
         (name = "workflows", description = "Definitions of what jobs do"),
         (name = "users", description = "People"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
+        (name = "backups", description = "Copies of the whole database"),
         (name = "health", description = "How the service does"),
         (name = "documents", description = "This document")
     ),

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    batch, completion, connect, connections, documents, figures, health, intake, jobs, status, users,
-    workflows,
+    backups, batch, completion, connect, connections, documents, figures, health, intake, jobs, status,
+    users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -58,6 +58,8 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::export_user))
         // Operators.
         .routes(routes!(health::get_ops_health))
+        .routes(routes!(backups::create_backup))
+        .routes(routes!(backups::list_backups))
         .routes(routes!(figures::get_metrics));
     match environment {
         Environment::Development => routes.routes(routes!(completion::complete_job)),

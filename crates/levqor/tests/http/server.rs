@@ -13,6 +13,7 @@ use levqor::sealing::Sealing;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::clock::Clock;
 use levqor_core::signature::Secret;
+use levqor_engine::backup::BackupSettings;
 use levqor_engine::{Engine, Settings};
 use levqor_store::{Location, Store};
 use levqor_testkit::TempDir;
@@ -92,6 +93,13 @@ impl TestServer {
         settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());
         settings.vendors = config.vendors.clone();
         settings.seal_keys = Sealing::of(&config).existing_keys().unwrap();
+        settings.backups = Some(BackupSettings {
+            location: Location::Sqlite(dir.join("test.db")),
+            dir: dir.join("backups"),
+            keep: 2,
+            is_daily: true,
+            bucket: None,
+        });
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();

@@ -81,6 +81,7 @@ async fn every_described_success_has_the_members_that_are_sent() {
         ("/api/v1/jobs", "/api/v1/jobs".to_owned()),
         ("/api/v1/jobs/{job_id}", format!("/api/v1/jobs/{id}")),
         ("/api/v1/workflows", "/api/v1/workflows".to_owned()),
+        ("/api/v1/ops/backups", "/api/v1/ops/backups".to_owned()),
         ("/api/v1/users", "/api/v1/users?email=ada@example.org".to_owned()),
     ] {
         let reference = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]

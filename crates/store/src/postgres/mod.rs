@@ -9,6 +9,7 @@
 mod claims;
 mod collector;
 mod connect;
+pub(crate) mod dump;
 mod hot;
 mod lane;
 mod listen;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::Unverified;
@@ -56,6 +56,53 @@ pub(super) fn parse(url: &str) -> Result<Target> {
         .keepalives_retries(3);
     config.tcp_user_timeout(Duration::from_secs(20));
     Ok(Target { config, tls: connector(mode, roots.as_deref())? })
+}
+
+/// The same for PostgreSQL's own programs, as the variables that they read: a password in an argument could be seen by everybody
+/// on the machine.
+pub(super) fn variables(url: &str) -> Result<Vec<(&'static str, String)>> {
+    let (_, mode, roots) = split(url)?;
+    let config = parse(url)?.config;
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(folder) => folder.to_string_lossy().into_owned(),
+    });
+    let ports = config.get_ports().iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+    let password = config.get_password().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let mut variables =
+        vec![("PGHOST", hosts.collect::<Vec<_>>().join(",")), ("PGCONNECT_TIMEOUT", "10".to_owned())];
+    let named = [
+        ("PGPORT", (!ports.is_empty()).then_some(ports)),
+        ("PGUSER", config.get_user().map(str::to_owned)),
+        ("PGPASSWORD", password),
+        ("PGDATABASE", config.get_dbname().or(config.get_user()).map(str::to_owned)),
+        ("PGOPTIONS", config.get_options().map(str::to_owned)),
+    ];
+    variables.extend(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    variables.push(("PGAPPNAME", "levqor backup".to_owned()));
+    match mode {
+        Mode::Disable => variables.push(("PGSSLMODE", "disable".to_owned())),
+        Mode::Prefer => variables.push(("PGSSLMODE", "prefer".to_owned())),
+        Mode::Verify => {
+            let roots = roots.filter(|path| path != "system").unwrap_or_else(|| SYSTEM_ROOTS.to_owned());
+            variables.extend([("PGSSLMODE", "verify-full".to_owned()), ("PGSSLROOTCERT", roots)]);
+        }
+    }
+    Ok(variables)
+}
+
+/// Where Debian and most others keep the certificates that everybody trusts.
+const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The URL of another database on the same server.
+pub(super) fn with_database(url: &str, name: &str) -> String {
+    let after = url.find('@').map_or_else(|| url.find("://").map_or(0, |at| at + 3), |at| at + 1);
+    let (start, query) = match url[after..].find('?').map(|at| at + after) {
+        Some(question) => (&url[..question], &url[question..]),
+        None => (url, ""),
+    };
+    let end = start[after..].find('/').map_or(start.len(), |at| at + after);
+    format!("{}/{name}{query}", &start[..end])
 }
 
 /// The URL without our two options, and what they say.
@@ -166,6 +213,28 @@ mod tests {
             parse("postgres://db?sslmode=verify-full").unwrap().config.get_ssl_mode(),
             SslMode::Require
         );
+    }
+
+    #[test]
+    fn programs_of_postgresql_are_told_the_same() {
+        let url = "postgres://me:s%20?cret@db:6432/levqor?sslmode=verify-full&options=-csearch_path%3Da";
+        let variables = variables(url).unwrap();
+        let value =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+
+        assert_eq!(value("PGHOST"), Some("db"));
+        assert_eq!(value("PGPORT"), Some("6432"));
+        assert_eq!(value("PGUSER"), Some("me"));
+        assert_eq!(value("PGPASSWORD"), Some("s ?cret"));
+        assert_eq!(value("PGDATABASE"), Some("levqor"));
+        assert_eq!(value("PGOPTIONS"), Some("-csearch_path=a"));
+        assert_eq!((value("PGSSLMODE"), value("PGSSLROOTCERT")), (Some("verify-full"), Some(SYSTEM_ROOTS)));
+        assert_eq!(
+            with_database(url, "x"),
+            "postgres://me:s%20?cret@db:6432/x?sslmode=verify-full&options=-csearch_path%3Da"
+        );
+        assert_eq!(with_database("postgres://db", "x"), "postgres://db/x");
+        assert_eq!(with_database("postgres://db/y", "x"), "postgres://db/x");
     }
 
     #[test]

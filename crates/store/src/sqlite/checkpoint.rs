@@ -15,8 +15,11 @@ use crate::{Error, Result};
 const PASSIVE_PAGES: u32 = 1_024;
 /// Pages in the WAL at which the writer waits. Measured: smaller values make it wait more often, each time for an fsync.
 const WAIT_PAGES: u32 = 16 * 1_024;
-/// A reader elsewhere may hold a snapshot for long: then the WAL grows by this much more before the next wait.
+/// A reader may hold a snapshot for long: then the WAL grows by as much again before the next wait.
 const WAIT: Duration = Duration::from_secs(2);
+/// Reads end within milliseconds, and are waited for; a backup holds its snapshot until it is done, and intake does not wait
+/// for that.
+const READERS: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wish {
@@ -64,8 +67,7 @@ impl Checkpoints {
             Ok(())
         }))?;
         let conn = Connection::open(path)?;
-        // Waits for readers this long when the writer waits for a restart.
-        conn.busy_timeout(WAIT / 2)?;
+        conn.busy_timeout(READERS)?;
         conn.execute_batch(
             "pragma synchronous = normal; pragma wal_autocheckpoint = 0; pragma cache_size = -256",
         )?;

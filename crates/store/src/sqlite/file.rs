@@ -64,7 +64,7 @@ pub(super) fn read_setting(path: &Path, name: &str) -> Result<Option<String>> {
 }
 
 /// A connection that never writes, with a small cache.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
+pub(crate) fn open_to_read(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|error| cannot(path, error))?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -75,7 +75,7 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection> {
 }
 
 /// The file's own path, whatever links lead to it, so that the lock stands beside the data.
-fn resolve(path: &Path) -> Result<PathBuf> {
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().filter(|_| !path.as_os_str().to_string_lossy().ends_with('/'));
     let Some(name) = name.filter(|name| !name.to_string_lossy().starts_with(':')) else {
         return Err(refused(path, "it is not the path of a file"));
@@ -94,7 +94,7 @@ fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 /// Refuses a second process. The lock is advisory and beside the file: other programs may read the live file.
-fn lock(path: &Path) -> Result<File> {
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let lock =
@@ -146,7 +146,7 @@ fn migrate(conn: Connection) -> Result<Connection> {
     Ok(conn.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-fn at_once<T>(verb: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn at_once<T>(verb: impl Future<Output = Result<T>>) -> Result<T> {
     verb.now_or_never().unwrap_or_else(|| Err(Error::bug("a verb waited for something on SQLite")))
 }
 

@@ -8,6 +8,7 @@
 mod world;
 
 mod audit;
+mod backup;
 mod callback;
 mod claim;
 mod connections;

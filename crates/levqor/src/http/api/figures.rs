@@ -66,6 +66,24 @@ pub async fn get_metrics(
         Figure::gauge("callbacks_due", "Callbacks not yet delivered or given up", live.callbacks_due),
         Figure::gauge("node_jobs_running", "Jobs that run on this node", app.engine.running_jobs() as i64),
     ];
+    let health = app.engine.store().backup_health().await?;
+    if let Some(last) = health.last_success {
+        let took_ms = last.finished_at_ms.unwrap_or(last.started_at_ms) - last.started_at_ms;
+        figures.extend([
+            Figure::gauge(
+                "backup_last_success_timestamp_seconds",
+                "When the newest backup of all nodes was begun",
+                last.started_at_ms / 1000,
+            ),
+            Figure::gauge("backup_last_size_bytes", "Its size", last.size_bytes.unwrap_or(0)),
+            Figure::gauge("backup_last_duration_ms", "How long it took, upload included", took_ms),
+            Figure::gauge(
+                "backup_last_uploaded",
+                "Whether a checked copy is in the bucket",
+                i64::from(last.uploaded),
+            ),
+        ]);
+    }
     let counted = [
         ("jobs_accepted", "Jobs accepted by this node", &counters.accepted),
         ("jobs_replayed", "Intakes answered from their idempotency key", &counters.replayed),
@@ -81,6 +99,9 @@ pub async fn get_metrics(
         ("steps_failed", "Attempts of steps that failed", &counters.steps_failed),
         ("callbacks_delivered", "Callbacks delivered by this node", &counters.callbacks_delivered),
         ("callbacks_failed", "Tries of callbacks that failed", &counters.callbacks_failed),
+        ("backups_made", "Backups made by this node", &counters.backups_made),
+        ("backups_failed", "Backups that failed on this node", &counters.backups_failed),
+        ("backup_uploads_failed", "Backups whose copy in the bucket failed", &counters.backup_uploads_failed),
     ];
     figures.extend(
         counted.iter().map(|(name, help, counter)| Figure::counter(name, help, counter.load(Relaxed))),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use levqor_engine::backup::BackupError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -39,6 +40,17 @@ pub struct Health {
     ts: i64,
 }
 
+#[derive(Serialize, ToSchema)]
+pub struct OpsHealth {
+    /// What works, but not as it should: `backup` when the newest one is older than 26 hours. Left out when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    degraded: Vec<&'static str>,
+    ok: bool,
+    /// Seconds since 1970.
+    ts: i64,
+}
+
 /// What runs here.
 #[utoipa::path(get, path = "/", tag = "health", responses((status = 200, body = Root)))]
 pub async fn get_root(State(app): State<Arc<App>>) -> Response {
@@ -59,7 +71,7 @@ pub async fn get_health(State(app): State<Arc<App>>) -> Result<Response> {
 }
 
 /// Health for operators: 503 also when the database can be read but not written (a full disk, a stuck writer).
-#[utoipa::path(get, path = "/api/v1/ops/health", tag = "health", security(("ApiKey" = [])), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/api/v1/ops/health", tag = "health", security(("ApiKey" = [])), responses((status = 200, body = OpsHealth)))]
 pub async fn get_ops_health(
     State(app): State<Arc<App>>,
     context: Context,
@@ -69,7 +81,16 @@ pub async fn get_ops_health(
     reads(&app).await?;
     // The sign of life that the engine gives every few seconds; once more does no harm.
     in_time("written", app.engine.store().beat(app.clock.now_ms())).await?;
-    Ok(well(&app))
+    let degraded = match app.engine.backup_report().await {
+        Ok(report) if !report.is_late => Vec::new(),
+        Err(BackupError::Off) => Vec::new(),
+        Ok(_) => vec!["backup"],
+        Err(error) => {
+            tracing::warn!(cause = chain(&error), "how backups do cannot be told");
+            vec!["backup"]
+        }
+    };
+    Ok(json(StatusCode::OK, &OpsHealth { degraded, ok: true, ts: app.clock.now_ms() / 1000 }))
 }
 
 fn well(app: &App) -> Response {

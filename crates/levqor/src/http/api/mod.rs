@@ -1,5 +1,6 @@
 //! The handlers, one file per resource.
 
+pub mod backups;
 pub mod batch;
 pub mod completion;
 pub mod connect;

@@ -1,0 +1,20 @@
+-- Which backups were made or tried, and by whom. The same table as on PostgreSQL. The run of a day has the id `day:<midnight in ms>`, so
+-- that one insert decides who makes it; runs that somebody asked for have a random one.
+
+create table backup_runs (
+    id text not null primary key,
+    name text not null,
+    kind text not null,
+    state text not null,
+    node text not null,
+    attempt integer not null,
+    started_at_ms integer not null,
+    finished_at_ms integer,
+    again_at_ms integer,
+    size_bytes integer,
+    uploaded boolean not null,
+    error text,
+    constraint backup_runs_kind check (kind in ('automatic', 'manual')),
+    constraint backup_runs_state check (state in ('running', 'succeeded', 'failed')),
+    constraint backup_runs_finished_iff_over check ((state = 'running') = (finished_at_ms is null))
+) without rowid;
