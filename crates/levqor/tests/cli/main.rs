@@ -5,5 +5,7 @@
 mod client;
 mod connections;
 mod deployment;
+mod first_version;
 mod program;
 mod serve;
+mod validate;
