@@ -139,6 +139,11 @@ impl Engine {
         self.shared.store.retry_job(id, by, self.shared.clock.now_ms()).await
     }
 
+    /// Forgets a job that has ended, with its payload, steps and callbacks. `Conflict` while it lives or its callback is due.
+    pub async fn delete_job(&self, id: JobId, by: &Actor) -> levqor_store::Result<()> {
+        self.shared.store.delete_job(id, by, self.shared.clock.now_ms()).await
+    }
+
     /// Makes the job's newest callback due at once; returns its `webhook-id`.
     pub async fn redeliver_callback(&self, id: JobId, by: &Actor) -> levqor_store::Result<String> {
         self.shared.store.redeliver(id, by, self.shared.clock.now_ms()).await

@@ -261,6 +261,19 @@ impl Store {
         .await
     }
 
+    /// Deletes a finished job with its steps and callbacks. `Conflict` before its end, and while its callback is still due.
+    pub async fn delete_job(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<()> {
+        let act = Act::new(by, "job.delete", id.to_string(), now_ms);
+        self.write(move |tx| {
+            let act = act.clone();
+            Box::pin(async move {
+                job::prune::delete_one(tx, id).await?;
+                audit::append(tx, &act).await
+            })
+        })
+        .await
+    }
+
     /// Makes the job's newest callback due at once, with a fresh schedule, and returns its id. `Conflict` when the job
     /// has none (no URL, or not ended).
     pub async fn redeliver(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<String> {

@@ -49,6 +49,7 @@ pub struct Answer {
 }
 
 /// One request, before it is sent.
+#[derive(Clone)]
 pub struct Call<'a> {
     method: Method,
     path: String,
@@ -108,6 +109,16 @@ impl<'a> Call<'a> {
     pub fn waits(mut self, time: Duration) -> Self {
         self.patience = PATIENCE + time;
         self
+    }
+
+    pub fn is_write(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+
+    /// The last part of the path that is to be deleted.
+    pub fn deletes(&self) -> Option<String> {
+        let last = self.path.rsplit('/').next().filter(|_| self.method == Method::DELETE);
+        last.map(str::to_owned)
     }
 
     pub fn without_key(mut self) -> Self {

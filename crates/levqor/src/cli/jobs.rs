@@ -70,6 +70,8 @@ enum Command {
     Retry(One),
     /// Send a job's callback again
     Redeliver(One),
+    /// Forget a job that has ended, with all there is about it
+    Delete(One),
 }
 
 #[derive(Args)]
@@ -98,6 +100,7 @@ impl Jobs {
             Some(Command::Redeliver(one)) => {
                 one.change("callbacks/redeliver", "the callback is due again").await
             }
+            Some(Command::Delete(one)) => one.delete().await,
         }
     }
 
@@ -166,8 +169,15 @@ impl One {
     }
 
     async fn change(&self, verb: &str, done: &str) -> Result<(), Failure> {
-        let answer =
-            Api::new(&self.server)?.ask(Call::post(self.path(&format!("/{verb}"))).json("{}")).await?;
+        self.tell(Call::post(self.path(&format!("/{verb}"))).json("{}"), done).await
+    }
+
+    async fn delete(&self) -> Result<(), Failure> {
+        self.tell(Call::delete(self.path("")), "deleted").await
+    }
+
+    async fn tell(&self, call: Call<'_>, done: &str) -> Result<(), Failure> {
+        let answer = Api::new(&self.server)?.ask(call).await?;
         if self.json {
             say!("{}", answer.text.trim_end());
         } else {

@@ -1,9 +1,13 @@
 //! `levqor validate`: asks a running server what its clients rely on, check by check.
 //!
-//! It makes some writes (fewer than the default rate limit allows) and leaves one small finished job behind.
+//! It makes some writes (fewer than the default rate limit allows) and removes what it made, also when a check does not hold,
+//! the server goes away for a moment, or somebody presses Ctrl-C.
 
 mod checks;
+mod pages;
 mod users;
+mod vendors;
+mod visit;
 
 use clap::Args;
 
@@ -100,7 +104,15 @@ impl Validate {
         if !self.json {
             say!("Checking {}", api.base());
         }
-        checks::all(&api, &mut report).await?;
+        let visit = visit::Visit::new(&api);
+        let outcome = tokio::select! {
+            outcome = checks::all(&visit, &mut report) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::failed("stopped before all was checked")),
+        };
+        if let Some(removed) = visit.clean_up().await {
+            report.check("what was left of these checks is removed", removed);
+        }
+        outcome?;
         let failed = report.failed();
         if self.json {
             say!("{}", report.to_json(api.base()));

@@ -45,7 +45,7 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(connections::get_connection, connections::delete_connection))
         // Holders of a key: looking after it.
         .routes(routes!(jobs::list_jobs))
-        .routes(routes!(jobs::get_job))
+        .routes(routes!(jobs::get_job, jobs::delete_job))
         .routes(routes!(jobs::cancel_job))
         .routes(routes!(jobs::retry_job))
         .routes(routes!(jobs::redeliver_callback))

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use levqor_testkit::TempDir;
-
-use crate::program::{Running, levqor};
+use crate::program::Running;
 
 fn server(vars: &[(&str, &str)]) -> Running {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../workflows");
@@ -126,42 +124,4 @@ fn a_workflow_is_checked_put_shown_and_deleted() {
     let broken = server.levqor(&["workflows", "check", file]);
     assert_eq!(broken.code, Some(2));
     assert!(broken.err.contains("double.yaml:4:5: "), "{}", broken.err);
-}
-
-#[test]
-fn a_server_is_green_with_its_key_without_it_and_in_production() {
-    for (vars, arguments) in [
-        (&[][..], &["validate"][..]),
-        (&[("API_KEYS", "right")], &["validate", "--key", "right"]),
-        (&[("API_KEYS", "right")], &["validate"]),
-        (&[("API_KEYS", "right"), ("LEVQOR_ENV", "production")], &["validate", "--key", "right"]),
-    ] {
-        let outcome = server(vars).levqor(arguments);
-        assert_eq!(outcome.code, Some(0), "{vars:?}: {}{}", outcome.out, outcome.err);
-        assert_eq!(
-            outcome.out.lines().last(),
-            Some("🟢 COCKPIT GREEN — Levqor backend validated"),
-            "{vars:?}"
-        );
-    }
-}
-
-#[test]
-fn a_server_that_is_another_program_is_not_green() {
-    let dir = TempDir::new();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        use std::io::{Read, Write};
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
-        }
-    });
-
-    let outcome = levqor(dir.path(), &[], &["validate", &url]);
-
-    assert_eq!(outcome.code, Some(1), "{}{}", outcome.out, outcome.err);
-    assert!(outcome.out.contains("FAIL") && !outcome.out.contains("GREEN"), "{}", outcome.out);
 }

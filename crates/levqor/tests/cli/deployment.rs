@@ -201,3 +201,49 @@ fn the_unit_waits_longer_for_the_end_than_the_server_takes() {
     assert_eq!(value("Type="), "notify");
     assert!(value("ExecStart=").ends_with("/levqor serve"));
 }
+
+/// The scripts of the first version, and the commands that they are now.
+const SCRIPTS: [(&str, &[&str]); 8] = [
+    ("validate_levqor", &["validate"]),
+    ("validate_levqor.py", &["validate"]),
+    ("auto_backup.sh", &["backup", "create"]),
+    ("backup_db.sh", &["backup", "create"]),
+    ("setup_resend_domain", &["email", "setup-domain"]),
+    ("verify_resend", &["email", "verify-domain"]),
+    ("test_email", &["email", "test"]),
+    ("levqor", &[]),
+];
+
+#[test]
+fn the_scripts_of_the_first_version_call_commands_that_are_there() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts");
+    let known = levqor(TempDir::new().path(), &[], &["--help"]).out;
+    let page = include_str!("../../../../docs/moving.md");
+
+    for (name, words) in SCRIPTS {
+        let file = scripts.join(name);
+        let is_program = std::fs::metadata(&file).unwrap().permissions().mode() & 0o111 == 0o111;
+        assert!(is_program, "{name} can be run");
+        assert!(page.contains(name), "docs/moving.md does not know {name}");
+        let is_there = words.first().is_none_or(|word| known.contains(&format!("\n  {word} ")));
+        if name.ends_with(".py") || !is_there {
+            continue;
+        }
+        let output = std::process::Command::new("sh")
+            .arg(&file)
+            .arg("--help")
+            .env("LEVQOR_BIN", env!("CARGO_BIN_EXE_levqor"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let usage = [&["Usage: levqor"], words].concat().join(" ");
+        assert!(output.status.success() && said.contains(&usage), "{name}: {said}");
+    }
+    for name in ["validate_levqor", "setup_resend_domain", "verify_resend", "test_email"] {
+        let shell = std::fs::read_to_string(scripts.join(name)).unwrap();
+        let python = std::fs::read_to_string(scripts.join(format!("{name}.py"))).unwrap();
+        let words = shell.split("/levqor\" ").nth(1).unwrap().split(" \"$@\"").next().unwrap();
+        let listed: String = words.split(' ').map(|word| format!("\"{word}\", ")).collect();
+        assert!(python.contains(&listed), "{name}.py calls another command than {name}");
+    }
+}

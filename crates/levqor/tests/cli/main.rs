@@ -6,5 +6,7 @@ mod backup;
 mod client;
 mod connections;
 mod deployment;
+mod first_version;
 mod program;
 mod serve;
+mod validate;

@@ -1,6 +1,7 @@
 //! Runs the real program: commands to their end, servers as children that end with their test.
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -81,6 +82,21 @@ impl Running {
     /// Runs a command against this server.
     pub fn levqor(&self, arguments: &[&str]) -> Outcome {
         levqor(self.dir.path(), &[("BASE_URL", &self.url)], arguments)
+    }
+
+    /// One request over plain HTTP: `GET /path`, with further header lines and a body. Returns status and body.
+    pub fn ask(&self, what: &str, headers: &[&str], body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let length = body.len();
+        let head = format!(
+            "{what} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
     pub fn log(&self) -> String {

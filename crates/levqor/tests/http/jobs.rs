@@ -331,3 +331,27 @@ async fn a_wait_is_a_duration_or_a_number_of_seconds() {
         assert_eq!(anon.get(&format!("/api/v1/status/{id}?wait={wait}")).await.status, 200, "{wait}");
     }
 }
+
+#[tokio::test]
+async fn a_job_that_has_ended_is_forgotten_and_no_other() {
+    let server = TestServer::start(&[("API_KEYS", "k")]).await;
+    let client = server.key("k");
+    let id = server.submit(&client).await;
+    let path = format!("/api/v1/jobs/{id}");
+    let delete = async |path: &str| client.send("DELETE", path, &[], "").await;
+
+    let live = delete(&path).await;
+    assert_eq!((live.status, live.error().as_str()), (409, "conflict"), "{live:?}");
+    assert!(live.text().contains("cancel it first"), "{live:?}");
+    assert_eq!(client.post(&format!("{path}/cancel"), "{}").await.status, 200);
+    assert_eq!(server.anon().send("DELETE", &path, &[], "").await.status, 403);
+    assert_eq!(delete(&format!("{path}?force=1")).await.status, 400);
+    let deleted = delete(&path).await;
+    assert_eq!((deleted.status, deleted.json()), (200, serde_json::json!({"deleted": true, "job_id": id})));
+
+    assert_eq!(server.anon().get(&format!("/api/v1/status/{id}")).await.status, 404);
+    assert_eq!(client.get("/api/v1/jobs").await.json()["jobs"], serde_json::json!([]));
+    for gone in [path.as_str(), "/api/v1/jobs/nothing", "/api/v1/jobs/%00"] {
+        assert_eq!(delete(gone).await.status, 404, "{gone}");
+    }
+}

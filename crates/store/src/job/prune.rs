@@ -1,4 +1,4 @@
-//! Retention: deletes old finished jobs in small pieces, with all that hangs on them.
+//! Retention: deletes old finished jobs in small pieces, or one that somebody names, with all that hangs on them.
 //!
 //! There is no index on the time of the end (each end would pay for it): ids sort by creation, and nothing created after a
 //! moment ended before it. So the oldest finished jobs are looked at by id, from where the last turn stopped.
@@ -7,7 +7,7 @@ use levqor_core::id::JobId;
 
 use super::intake::KEY_KEPT_MS;
 use crate::tx::{Sql, Tx};
-use crate::{Result, figures};
+use crate::{Error, Result, figures};
 
 /// Jobs deleted in one turn: some milliseconds of the writer's time.
 const JOBS_AT_ONCE: usize = 200;
@@ -37,6 +37,27 @@ macro_rules! expired {
          and not exists (select 1 from callbacks c where c.job_id = f.id and c.state = 'due')"
     };
 }
+
+/// Deletes these finished jobs with all that hangs on them. The selection may not depend on anything else that is deleted;
+/// `finished_jobs` goes last, because it is what is selected from.
+macro_rules! forget {
+    ($($these:tt)+) => {
+        [
+            concat!(
+                "delete from callback_tries where callback_id in (select id from callbacks where job_id in (",
+                $($these)+,
+                "))"
+            ),
+            concat!("delete from callbacks where job_id in (", $($these)+, ")"),
+            concat!("delete from steps where job_id in (", $($these)+, ")"),
+            concat!("delete from jobs where id in (", $($these)+, ")"),
+            concat!("delete from finished_jobs where id in (", $($these)+, ")"),
+        ]
+    };
+}
+
+const FORGET_PIECE: [&str; 5] = forget!(expired!());
+const FORGET_ONE: [&str; 5] = forget!("select id from finished_jobs where id = $1");
 
 /// Looks, without writing, for the next piece that holds something to delete.
 pub(crate) async fn find(
@@ -88,20 +109,33 @@ pub(crate) async fn delete(tx: &mut Tx<'_>, piece: &Piece) -> Result<usize> {
         postgres: concat!("select count(*) from (", expired!(), " for update of f) locked"),
     };
     let count = tx.query_opt(LOCK, &values).await?.map_or(Ok(0), |row| row.int(0))?;
-    for text in [
-        concat!(
-            "delete from callback_tries where callback_id in (select id from callbacks where job_id in (",
-            expired!(),
-            "))"
-        ),
-        concat!("delete from callbacks where job_id in (", expired!(), ")"),
-        concat!("delete from steps where job_id in (", expired!(), ")"),
-        concat!("delete from jobs where id in (", expired!(), ")"),
-        concat!("delete from finished_jobs where id in (", expired!(), ")"),
-    ] {
+    for text in FORGET_PIECE {
         tx.execute(text, &values).await?;
     }
     Ok(count.max(0) as usize)
+}
+
+/// Deletes one job that somebody asks to forget. Only after its end, and after its callback's: what was promised is kept.
+pub(crate) async fn delete_one(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let key = id.to_string();
+    // Differs because on PostgreSQL a retry at the same time must wait, or find the job gone as a whole.
+    const LOCK: Sql = Sql::Each {
+        sqlite: "select 1 from finished_jobs where id = $1",
+        postgres: "select 1 from finished_jobs where id = $1 for update",
+    };
+    if tx.query_opt(LOCK, &[(&key).into()]).await?.is_none() {
+        let known = tx.query_opt("select 1 from jobs where id = $1", &[(&key).into()]).await?;
+        known.ok_or(Error::NotFound { what: "job" })?;
+        return Err(Error::Conflict { what: "the job has not ended; cancel it first".to_owned() });
+    }
+    let due = "select 1 from callbacks where job_id = $1 and state = 'due' limit 1";
+    if tx.query_opt(due, &[(&key).into()]).await?.is_some() {
+        return Err(Error::Conflict { what: "its callback is still to be delivered".to_owned() });
+    }
+    for text in FORGET_ONE {
+        tx.execute(text, &[(&key).into()]).await?;
+    }
+    Ok(())
 }
 
 /// Deletes idempotency keys, rollups and minutes that nobody asks for any more.

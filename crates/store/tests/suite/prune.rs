@@ -1,7 +1,7 @@
 //! Retention.
 
 use levqor_core::job::{Fenced, Finish, Intake, NewJob, StepStatus, Then};
-use levqor_store::CallbackEnd;
+use levqor_store::{CallbackEnd, Error};
 
 use crate::world::*;
 
@@ -28,6 +28,41 @@ impl World {
 }
 
 each_engine! {
+    async fn one_job_is_forgotten_with_all_that_hangs_on_it_and_others_stay(world: World) {
+        let other = world.finish_at(NOON, NOON + 1).await;
+        let named = world.finished_with_callback("a.example", NOON).await;
+        let claimed = world.store.claim_callbacks(1, &any_room(), NOON).await.unwrap().remove(0);
+        let tried = levqor_store::CallbackTry { attempt: 1, at_ms: NOON, duration_ms: 1, status: Some(200), error: None };
+
+        let due = world.store.delete_job(named, by(), NOON).await;
+        assert!(matches!(due, Err(Error::Conflict { ref what }) if what.contains("callback")), "{due:?}");
+        world.store.record_callback(&claimed, tried, CallbackEnd::Delivered).await.unwrap();
+        world.store.delete_job(named, by(), NOON).await.unwrap();
+
+        assert_eq!(world.store.find_job(named).await.unwrap(), None);
+        assert!(world.store.find_job(other).await.unwrap().is_some());
+        for (table, left) in [("jobs", 1), ("finished_jobs", 1), ("steps", 1), ("callbacks", 0), ("callback_tries", 0)] {
+            assert_eq!(world.number(&format!("select count(*) from {table}")).await, left, "{table}");
+        }
+        let entries = "select count(*) from audit_entries where action = 'job.delete'";
+        assert_eq!(world.number(entries).await, 1, "a refusal leaves no entry");
+        let again = world.store.delete_job(named, by(), NOON).await;
+        assert!(matches!(again, Err(Error::NotFound { .. })), "{again:?}");
+    }
+
+    async fn a_job_that_lives_is_not_forgotten(world: World) {
+        let queued = world.put(undefined("never", NOON)).await;
+        world.put(job(NOON)).await;
+        let running = world.claim_one(NOON).await;
+
+        for id in [queued, running.id] {
+            let refused = world.store.delete_job(id, by(), NOON).await;
+            assert!(matches!(refused, Err(Error::Conflict { ref what }) if what.contains("cancel")), "{refused:?}");
+            assert!(world.store.find_job(id).await.unwrap().is_some());
+        }
+        assert_eq!(world.end(&running, NOON).await, Fenced::Done);
+    }
+
     async fn old_finished_jobs_go_with_all_that_hangs_on_them(world: World) {
         let old = world.finish_at(NOON, NOON + 1).await;
         let delivered = world.finished_with_callback("a.example", NOON).await;

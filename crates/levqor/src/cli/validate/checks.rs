@@ -3,12 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::client::{Answer, Api, Call};
+use super::super::client::{Answer, Call};
 use super::super::exit::{Exit, Failure};
-use super::{Report, Verdict, users};
-
-/// Names a workflow without a definition: its job stays queued until it is completed or cancelled here.
-const WORKFLOW: &str = "levqor-validate";
+use super::visit::Visit;
+use super::{Report, Verdict, pages, users, vendors};
 
 const HEADERS: [(&str, &str); 11] = [
     ("strict-transport-security", "max-age=31536000; includeSubDomains; preload"),
@@ -33,22 +31,30 @@ struct Access {
 }
 
 /// Runs every check. Fails only when the server cannot be reached.
-pub async fn all(api: &Api, report: &mut Report) -> Result<(), Failure> {
+pub async fn all(api: &Visit<'_>, report: &mut Report) -> Result<(), Failure> {
     public(api, report).await?;
+    pages::all(api, report).await?;
+    let document = description(api, report).await?;
     let access = access(api, report).await?;
     refusals(api, report, &access).await?;
+    if access.allowed {
+        vendors::connectors(api, report).await?;
+    }
+    vendors::billing(api, report, &document, access.closed).await?;
     if access.allowed {
         life_of_a_job(api, report).await?;
         users::life_of_a_user(api, report).await?;
     } else {
-        for name in ["a job goes in and comes out", "a user comes and goes"] {
+        for name in
+            ["connectors refuse what they must", "a job goes in and comes out", "a user comes and goes"]
+        {
             report.add(name, Verdict::Skipped("it needs a key: give --key or API_KEY".to_owned()));
         }
     }
-    description(api, report).await
+    Ok(())
 }
 
-async fn public(api: &Api, report: &mut Report) -> Result<(), Failure> {
+async fn public(api: &Visit<'_>, report: &mut Report) -> Result<(), Failure> {
     let root = api.send(Call::get("/")).await?;
     let body = root.json();
     let good = body["ok"] == json!(true)
@@ -89,7 +95,7 @@ async fn public(api: &Api, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn access(api: &Api, report: &mut Report) -> Result<Access, Failure> {
+async fn access(api: &Visit<'_>, report: &mut Report) -> Result<Access, Failure> {
     let bare = api.send(Call::get("/api/v1/ops/health").without_key()).await?;
     let closed = bare.status == 403;
     if !closed {
@@ -107,6 +113,10 @@ async fn access(api: &Api, report: &mut Report) -> Result<Access, Failure> {
         return Err(Failure::new(Exit::Refused, "the server does not accept this key; see --key or API_KEY"));
     }
     report.check("GET /api/v1/ops/health with the key answers", expect(&health, 200, is_health(&health)));
+    let bare = api.send(Call::get("/metrics").without_key()).await?;
+    let metrics = api.send(Call::get("/metrics")).await?;
+    let good = metrics.text.contains("# TYPE levqor_");
+    report.check("GET /metrics is for holders of a key", forbidden(&bare).and(expect(&metrics, 200, good)));
     Ok(Access { closed, allowed: true })
 }
 
@@ -115,9 +125,9 @@ fn is_health(answer: &Answer) -> bool {
     body["ok"] == json!(true) && body["ts"].is_i64()
 }
 
-async fn refusals(api: &Api, report: &mut Report, access: &Access) -> Result<(), Failure> {
+async fn refusals(api: &Visit<'_>, report: &mut Report, access: &Access) -> Result<(), Failure> {
     let intake = || Call::post("/api/v1/intake");
-    let good = json!({"workflow": WORKFLOW, "payload": {}}).to_string();
+    let good = json!({"workflow": api.workflow, "payload": {}}).to_string();
     if access.closed {
         let bare = api.send(intake().json(good.as_str()).without_key()).await?;
         report.check("intake without a key is refused", forbidden(&bare));
@@ -134,7 +144,7 @@ async fn refusals(api: &Api, report: &mut Report, access: &Access) -> Result<(),
     let unparsable = api.send(intake().json("{\"workflow\":")).await?;
     report.check("an intake that is no JSON is 400", invalid(&unparsable, Some("Invalid request body")));
 
-    let unknown = json!({"workflow": WORKFLOW, "payload": {}, "surprise": 1}).to_string();
+    let unknown = json!({"workflow": api.workflow, "payload": {}, "surprise": 1}).to_string();
     let unknown = api.send(intake().json(unknown)).await?;
     report.check("an unknown member of an intake is 400", invalid(&unknown, Some("Invalid request body")));
 
@@ -142,21 +152,21 @@ async fn refusals(api: &Api, report: &mut Report, access: &Access) -> Result<(),
     report
         .check("another Content-Type is 400", invalid(&kind, Some("Content-Type must be application/json")));
 
-    let large = json!({"workflow": WORKFLOW, "payload": {"text": "x".repeat(204_800)}}).to_string();
+    let large = json!({"workflow": api.workflow, "payload": {"text": "x".repeat(204_800)}}).to_string();
     let large = api.send(intake().json(large)).await?;
     report.check("a payload over 200 KB is refused", invalid(&large, Some("payload too large")));
 
     let inside =
-        json!({"workflow": WORKFLOW, "payload": {}, "callback_url": "http://169.254.169.254/latest"})
+        json!({"workflow": api.workflow, "payload": {}, "callback_url": "http://169.254.169.254/latest"})
             .to_string();
     let inside = api.send(intake().json(inside)).await?;
     report.check("a callback to an address inside the network is refused", invalid(&inside, None));
     Ok(())
 }
 
-async fn life_of_a_job(api: &Api, report: &mut Report) -> Result<(), Failure> {
-    let body =
-        json!({"workflow": WORKFLOW, "payload": {"from": "levqor validate"}, "priority": "low"}).to_string();
+async fn life_of_a_job(api: &Visit<'_>, report: &mut Report) -> Result<(), Failure> {
+    let body = json!({"workflow": api.workflow, "payload": {"from": "levqor validate"}, "priority": "low"})
+        .to_string();
     let taken = api.send(Call::post("/api/v1/intake").json(body)).await?;
     let id = taken.text_at("job_id");
     let is_id = id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
@@ -184,7 +194,7 @@ async fn life_of_a_job(api: &Api, report: &mut Report) -> Result<(), Failure> {
         report.add("POST /api/v1/_dev/complete ends the job", Verdict::Skipped(why.to_owned()));
         let cancelled = api.send(Call::post(format!("/api/v1/jobs/{id}/cancel")).json("{}")).await?;
         report.check("POST /api/v1/jobs/<id>/cancel ends the job", expect(&cancelled, 200, true));
-        return Ok(());
+        return delete_job(api, report, &id).await;
     }
     let good = completed.json() == json!({"ok": true});
     report.check("POST /api/v1/_dev/complete ends the job", expect(&completed, 200, good));
@@ -193,10 +203,18 @@ async fn life_of_a_job(api: &Api, report: &mut Report) -> Result<(), Failure> {
     let body = status.json();
     let good = body["status"] == json!("succeeded") && body["result"] == result && body["error"].is_null();
     report.check("the status shows the result", expect(&status, 200, good));
+    delete_job(api, report, &id).await
+}
+
+async fn delete_job(api: &Visit<'_>, report: &mut Report, id: &str) -> Result<(), Failure> {
+    let deleted = api.send(Call::delete(format!("/api/v1/jobs/{id}"))).await?;
+    let gone = api.send(Call::get(format!("/api/v1/status/{id}")).without_key()).await?;
+    let both = expect(&deleted, 200, true).and_then(|()| expect(&gone, 404, true));
+    report.check("DELETE /api/v1/jobs/<id> forgets the job", both);
     Ok(())
 }
 
-async fn description(api: &Api, report: &mut Report) -> Result<(), Failure> {
+async fn description(api: &Visit<'_>, report: &mut Report) -> Result<Value, Failure> {
     let answer = api.send(Call::get("/public/openapi.json").without_key()).await?;
     let body = answer.json();
     let paths = [
@@ -209,6 +227,7 @@ async fn description(api: &Api, report: &mut Report) -> Result<(), Failure> {
         "/api/v1/users",
         "/api/v1/users/upsert",
         "/api/v1/users/{user_id}",
+        "/api/v1/connect/{name}",
     ];
     let missing: Vec<&str> = paths.into_iter().filter(|path| !has_path(&body, path)).collect();
     let version = body["openapi"].as_str().unwrap_or_default();
@@ -217,11 +236,11 @@ async fn description(api: &Api, report: &mut Report) -> Result<(), Failure> {
         false => Err(format!("it does not describe {}", missing.join(", "))),
     });
     report.check("GET /public/openapi.json describes the API in OpenAPI 3.0", verdict);
-    Ok(())
+    Ok(body)
 }
 
 /// Whether the document has this path, whatever its parameters are called.
-fn has_path(document: &Value, path: &str) -> bool {
+pub(super) fn has_path(document: &Value, path: &str) -> bool {
     let shape = |path: &str| {
         let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
         segments.collect::<Vec<_>>().join("/")
@@ -250,7 +269,7 @@ fn headers(answer: &Answer) -> Result<(), String> {
     Ok(())
 }
 
-fn forbidden(answer: &Answer) -> Result<(), String> {
+pub(super) fn forbidden(answer: &Answer) -> Result<(), String> {
     expect(answer, 403, answer.json() == json!({"error": "forbidden"}))
 }
 

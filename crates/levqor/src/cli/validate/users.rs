@@ -2,20 +2,23 @@
 
 use serde_json::json;
 
-use super::super::client::{Answer, Api, Call};
+use super::super::client::{Answer, Call};
 use super::super::exit::Failure;
 use super::Report;
 use super::checks::{expect, invalid};
+use super::visit::Visit;
 
 const MEMBERS: [&str; 8] = ["created_at", "currency", "email", "id", "locale", "meta", "name", "updated_at"];
 
 /// Makes five writes. Fails only when the server cannot be reached.
-pub async fn life_of_a_user(api: &Api, report: &mut Report) -> Result<(), Failure> {
+pub async fn life_of_a_user(api: &Visit<'_>, report: &mut Report) -> Result<(), Failure> {
     let refused = api.send(upsert(&json!({"email": "not an email"}))).await?;
     report.check("an upsert of a bad e-mail address is 400", invalid(&refused, Some("Invalid user payload")));
 
-    // Nobody has this address: it is random, and in a domain that nobody can have.
-    let email = format!("levqor-validate-{:016x}@levqor.invalid", rand::random::<u64>());
+    let missing = api.send(Call::get("/api/v1/users")).await?;
+    report.check("a lookup without an address is 400", invalid(&missing, Some("email query param required")));
+
+    let email = &api.email;
     let body = json!({"email": email, "name": "levqor validate", "currency": "EUR", "meta": {"a": 1}});
     let created = api.send(upsert(&body)).await?;
     let id = created.json()["user"]["id"].as_str().unwrap_or_default().to_owned();
@@ -24,7 +27,7 @@ pub async fn life_of_a_user(api: &Api, report: &mut Report) -> Result<(), Failur
     if id.is_empty() {
         return Ok(());
     }
-    let checked = look_and_change(api, report, &email, &id).await;
+    let checked = look_and_change(api, report, email, &id).await;
 
     let deleted = api.send(Call::delete(format!("/api/v1/users/{id}"))).await?;
     let gone = api.send(Call::get(format!("/api/v1/users/{id}"))).await?;
@@ -34,7 +37,7 @@ pub async fn life_of_a_user(api: &Api, report: &mut Report) -> Result<(), Failur
     checked
 }
 
-async fn look_and_change(api: &Api, report: &mut Report, email: &str, id: &str) -> Result<(), Failure> {
+async fn look_and_change(api: &Visit<'_>, report: &mut Report, email: &str, id: &str) -> Result<(), Failure> {
     let found = api.send(Call::get("/api/v1/users").query("email", email.to_uppercase())).await?;
     let good = found.json()["id"] == json!(id) && is_user(&found, "");
     report.check("GET /api/v1/users?email= finds the user", expect(&found, 200, good));

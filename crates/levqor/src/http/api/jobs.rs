@@ -1,4 +1,4 @@
-//! Jobs after their intake: list, look, cancel, retry, redeliver.
+//! Jobs after their intake: list, look, cancel, retry, redeliver, forget.
 
 use std::sync::Arc;
 
@@ -128,6 +128,25 @@ pub async fn cancel_job(
     Ok(changed(job_id, JobState::Cancelled))
 }
 
+/// Forget a job that has ended: payload, result, steps, callbacks. Its id is unknown afterwards.
+#[utoipa::path(delete, path = "/api/v1/jobs/{job_id}", tag = "jobs", security(("ApiKey" = [])),
+    params(("job_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = Forgotten), (status = 404, description = "No such job", body = NamedError),
+        (status = 409, description = "It has not ended, or its callback is still to be delivered", body = NamedError)))]
+pub async fn delete_job(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    id: PathText,
+    uri: Uri,
+) -> Result<Response> {
+    let caller = app.require_write(&context, &headers)?;
+    Query::parse(&uri, &[], &[])?;
+    let job_id = id.job_id()?;
+    app.engine.delete_job(job_id, &caller.actor).await?;
+    Ok(json(StatusCode::OK, &Forgotten { deleted: true, job_id: job_id.to_string() }))
+}
+
 /// Start a failed, cancelled or expired job again, from its failed step.
 #[utoipa::path(post, path = "/api/v1/jobs/{job_id}/retry", tag = "jobs", security(("ApiKey" = [])),
     params(("job_id" = String, Path, description = "32 lower-case hex digits")),
@@ -165,6 +184,12 @@ pub async fn redeliver_callback(
     let job_id = id.job_id()?;
     let callback_id = app.engine.redeliver_callback(job_id, &caller.actor).await?;
     Ok(json(StatusCode::ACCEPTED, &Redelivery { callback_id, job_id: job_id.to_string() }))
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Forgotten {
+    deleted: bool,
+    job_id: String,
 }
 
 fn changed(job_id: JobId, state: JobState) -> Response {
