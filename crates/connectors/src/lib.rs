@@ -10,6 +10,7 @@
 //! | calls to AI models, and what they say was used | [`ai`] |
 //! | copies of backups in a bucket | [`bucket`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
+//! | how a mail of our own is sent | [`email`], [`resend`], [`smtp`] |
 //!
 //! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
 //! engine's business.
@@ -18,7 +19,10 @@ pub mod ai;
 pub mod bucket;
 pub mod catalogue;
 pub mod connect;
+pub mod email;
 pub mod net;
+pub mod resend;
+pub mod smtp;
 
 mod ask;
 mod call;

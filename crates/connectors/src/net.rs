@@ -14,7 +14,7 @@ mod dial;
 mod error;
 mod request;
 mod retry_after;
-mod tls;
+pub(crate) mod tls;
 
 pub use client::{Client, Incoming, Response};
 pub use error::{CallError, Phase};

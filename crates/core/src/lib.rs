@@ -16,6 +16,7 @@ pub mod id;
 pub mod intake;
 pub mod job;
 pub mod json;
+pub mod mail;
 pub mod money;
 pub mod outcome;
 pub mod plan;

@@ -10,8 +10,8 @@ use levqor_core::audit::Actor;
 use levqor_core::workflow::{Definition, Problem};
 use levqor_store::{Store, WorkflowHead, WorkflowRow};
 
-use crate::Engine;
 use crate::steps::connect;
+use crate::{Engine, built_in};
 
 /// Older versions kept parsed at the same time; beyond that all are dropped and read again when needed.
 const OLD_VERSIONS: usize = 512;
@@ -153,6 +153,9 @@ impl Engine {
     ) -> Result<Stored, DefinitionError> {
         let shared = &self.shared;
         let definition = parse_definition(source, Some(name)).map_err(DefinitionError::Invalid)?;
+        if let Some(problem) = built_in::reserved(name) {
+            return Err(DefinitionError::Invalid(vec![problem]));
+        }
         let (row, created) =
             shared.store.put_workflow(name, source, origin, by, shared.clock.now_ms()).await?;
         shared.definitions.refresh(&shared.store).await?;
@@ -163,6 +166,11 @@ impl Engine {
     /// New jobs of this name are refused from now on; running ones stay on their versions.
     pub async fn delete_workflow(&self, name: &str, by: &Actor) -> levqor_store::Result<()> {
         let shared = &self.shared;
+        if built_in::is_reserved(name) {
+            return Err(levqor_store::Error::Conflict {
+                what: format!("workflow `{name}` is built in and stays"),
+            });
+        }
         shared.store.delete_workflow(name, by, shared.clock.now_ms()).await?;
         shared.definitions.refresh(&shared.store).await
     }

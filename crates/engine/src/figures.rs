@@ -58,6 +58,8 @@ pub struct Counters {
     pub backups_made: AtomicU64,
     pub backups_failed: AtomicU64,
     pub backup_uploads_failed: AtomicU64,
+    pub emails_sent: AtomicU64,
+    pub emails_failed: AtomicU64,
 }
 
 impl Counters {

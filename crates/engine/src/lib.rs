@@ -7,6 +7,7 @@
 //! `upkeep.rs` repairs what a crash between any two of them left.
 
 pub mod backup;
+mod built_in;
 mod callback;
 mod claim;
 mod connections;
@@ -78,6 +79,7 @@ impl Engine {
     ) -> levqor_store::Result<Engine> {
         let engine = Engine::without_loops(store, settings, clock).await?;
         let shared = &engine.shared;
+        shared.tasks.spawn(built_in::until_stored(shared.clone()));
         shared.tasks.spawn(claim::claim_loop(shared.clone()));
         shared.tasks.spawn(callback::callback_loop(shared.clone()));
         shared.tasks.spawn(hints::hint_loop(shared.clone()));
@@ -121,6 +123,7 @@ impl Engine {
             connectors,
         };
         shared.definitions.refresh(&shared.store).await?;
+        built_in::store_all(&shared).await;
         Ok(Engine { shared: Arc::new(shared) })
     }
 

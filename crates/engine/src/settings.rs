@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use levqor_connectors::Bases;
+use levqor_connectors::email::Mailer;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub seal_keys: Keyring,
     /// `None`: no backups in this process.
     pub backups: Option<BackupSettings>,
+    /// How mails are sent; `None`: not configured, and steps `email` fail.
+    pub mailer: Option<Arc<Mailer>>,
 }
 
 impl Settings {
@@ -53,6 +57,7 @@ impl Settings {
             vendors: Bases::default(),
             seal_keys: Keyring::default(),
             backups: None,
+            mailer: None,
         }
     }
 }

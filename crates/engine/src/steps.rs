@@ -2,6 +2,7 @@
 //! go out. A new kind is a file in `steps/` and an arm here.
 
 pub(crate) mod connect;
+mod email;
 mod http;
 mod scope;
 
@@ -20,6 +21,7 @@ use crate::Shared;
 pub(crate) enum Call {
     Connect(Box<connect::Call>),
     Http(Box<http::Call>),
+    Email(Box<email::Call>),
 }
 
 /// What beginning an attempt came to.
@@ -105,19 +107,23 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
             Ok(call) => Begun::Call(Call::Http(Box::new(call))),
             Err(error) => over(Outcome::Fail { error }),
         },
+        StepKind::Email(step) => match email::prepare(step, attempt, view.job, &scope) {
+            Ok(call) => Begun::Call(Call::Email(Box::new(call))),
+            Err(error) => over(Outcome::Fail { error }),
+        },
     }
 }
 
 /// Makes the call of a step within the step's time limit.
 pub(crate) async fn perform(shared: &Shared, call: Call, timeout_ms: i64) -> Outcome {
     let limit = Duration::from_millis(timeout_ms.max(1) as u64);
-    let performed = async {
-        match call {
-            Call::Connect(call) => connect::perform(shared, *call).await,
-            Call::Http(call) => http::perform(shared, *call).await,
-        }
+    let performed = match call {
+        Call::Connect(call) => tokio::time::timeout(limit, connect::perform(shared, *call)).await,
+        Call::Http(call) => tokio::time::timeout(limit, http::perform(shared, *call)).await,
+        // Keeps to the limit by itself: what came of a try is recorded after it.
+        Call::Email(call) => Ok(email::perform(shared, *call, limit).await),
     };
-    match tokio::time::timeout(limit, performed).await {
+    match performed {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Retry {
             error: JobError::new(

@@ -4,6 +4,7 @@
 //! start with one line that names the variable, the value (never a secret's) and what is allowed. The table of all
 //! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
 
+mod email;
 mod parse;
 mod settings;
 
@@ -15,8 +16,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use levqor_connectors::Bases;
+use levqor_connectors::email::Provider;
 use levqor_core::duration::format_duration;
 
+pub use email::Email;
 use parse::Vars;
 pub use parse::{ConfigError, duration};
 pub use settings::{SETTINGS, Setting};
@@ -109,6 +112,7 @@ pub struct Config {
     pub content_dir: Option<PathBuf>,
     /// Where vendors are reached.
     pub vendors: Bases,
+    pub email: Email,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -215,6 +219,7 @@ impl Config {
             public_base_url: parse::public_base_url(&vars)?,
             content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
             vendors: parse::vendors(&vars)?,
+            email: email::email(&vars)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -291,6 +296,11 @@ impl Config {
             "NOTION_BASE_URL" => self.vendors.notion.clone(),
             "GMAIL_BASE_URL" => self.vendors.gmail.clone(),
             "GOOGLE_TOKEN_URL" => self.vendors.google_token.clone(),
+            "RESEND_API_KEY" => hidden(matches!(self.email.provider, Some(Provider::Resend { .. })) as usize),
+            "RESEND_BASE_URL" => self.email.resend_base_url.clone(),
+            "SMTP_URL" => hidden(matches!(self.email.provider, Some(Provider::Smtp(_))) as usize),
+            "EMAIL_DOMAIN" => self.email.domain.clone(),
+            "RECEIVING_EMAIL" => self.email.receiving.clone().unwrap_or_default(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -382,6 +392,17 @@ mod tests {
             (&[("SECRET_KEY", "p4ss")], &["SECRET_KEY", "64 hex digits"]),
             (&[("SECRET_KEY_OLD", "p4ss")], &["SECRET_KEY_OLD", "64 hex digits"]),
             (&[("SECRET_KEY_OLD", KEY)], &["SECRET_KEY_OLD", "SECRET_KEY is not"]),
+            (
+                &[("RESEND_API_KEY", "p4ss"), ("SMTP_URL", "smtps://u:p4ss@h")],
+                &["RESEND_API_KEY", "SMTP_URL"],
+            ),
+            (&[("RESEND_API_KEY", "re p4ss")], &["RESEND_API_KEY", "visible"]),
+            (&[("SMTP_URL", "mail.example.com:p4ss")], &["SMTP_URL", "smtps://"]),
+            (&[("SMTP_URL", "smtp://u:p4ss@h?tls=none")], &["SMTP_URL", "unencrypted"]),
+            (&[("RESEND_BASE_URL", "api.resend.com")], &["RESEND_BASE_URL", "api.resend.com", "https://"]),
+            (&[("EMAIL_DOMAIN", "localhost")], &["EMAIL_DOMAIN", "localhost", "example.com"]),
+            (&[("EMAIL_DOMAIN", "a@b.org")], &["EMAIL_DOMAIN", "a@b.org"]),
+            (&[("RECEIVING_EMAIL", "me")], &["RECEIVING_EMAIL", "\"me\"", "@"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("BACKUP_KEEP", "0")], &["BACKUP_KEEP", "\"0\"", "1 to"]),
             (&[("BACKUP_DAILY", "never")], &["BACKUP_DAILY", "never", "true, false"]),
@@ -426,18 +447,21 @@ mod tests {
 
     #[test]
     fn no_secret_is_ever_shown() {
-        let config = config(&[
+        let from_map = config;
+        let config = from_map(&[
             ("API_KEYS", "k3y-one"),
             ("DATABASE_URL", "postgres://u:k3y-two@h/d"),
             ("SECRET_CRM", "k3y-three"),
             ("SECRET_KEY", KEY),
             ("SECRET_KEY_OLD", KEY),
             ("BACKUP_S3_URL", "https://ak:k3y-four@s3.example.com/bucket"),
+            ("SMTP_URL", "smtps://k3y-user:k3y-four@h"),
             ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ])
         .unwrap();
 
-        let shown = format!("{config:?} {:?}", config.describe());
+        let other = from_map(&[("RESEND_API_KEY", "k3y-five")]).unwrap();
+        let shown = format!("{config:?} {:?} {other:?} {:?}", config.describe(), other.describe());
         assert!(!shown.contains("k3y") && !shown.contains("whsec_"), "{shown}");
         assert!(shown.contains("SECRET_CRM"));
         assert_eq!(config.secrets["CRM"].reveal(), "k3y-three");

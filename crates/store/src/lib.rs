@@ -9,6 +9,7 @@ mod backup_runs;
 mod callback;
 mod connections;
 mod decode;
+mod emails;
 mod fault;
 mod figures;
 mod fill;
@@ -369,7 +370,8 @@ impl Store {
     }
 
     /// Deletes one small batch of what retention no longer keeps: jobs finished before `finished_before_ms` (and, with
-    /// `keep_newest`, beyond that count), idempotency keys older than 24 h, old rollups. Returns how many jobs went.
+    /// `keep_newest`, beyond that count), idempotency keys older than 24 h, old rollups, tries of mails from before then.
+    /// Returns how many jobs went.
     pub async fn prune(
         &self,
         finished_before_ms: i64,
@@ -377,6 +379,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<usize> {
         self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
+        self.write(move |tx| Box::pin(emails::sweep(tx, finished_before_ms, now_ms))).await?;
         let after = locked(&self.prune_after).clone();
         let found = self
             .read(move |tx| {

@@ -195,9 +195,114 @@ pub struct WorkflowRow {
     pub version: i64,
     /// The text as it came in, YAML or JSON.
     pub source: String,
-    /// `api` or `file:<file name>`.
+    /// `api`, `built-in` or `file:<file name>`.
     pub origin: String,
     pub created_at_ms: i64,
+}
+
+/// A try to send a mail that is about to go out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEmailTry {
+    /// Made like a job's id: it sorts by time.
+    pub id: JobId,
+    pub job_id: JobId,
+    /// Under which the job must be running.
+    pub claim: i64,
+    pub step: String,
+    /// The step's attempt.
+    pub attempt: i64,
+    pub at_ms: i64,
+    /// The address that it comes from.
+    pub sender: String,
+    pub subject: String,
+    /// `resend`, `smtp`, or `none` where no provider is configured.
+    pub provider: &'static str,
+    /// `to`, `cc` or `bcc`, and the address in lower case, each once.
+    pub recipients: Vec<(&'static str, String)>,
+}
+
+/// How a try to send a mail ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EmailEnd {
+    Sent {
+        message_id: String,
+    },
+    /// A stable word, and why in words that are safe to show.
+    Failed {
+        code: String,
+        error: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmailOutcome {
+    /// Out at this moment, or its process died and nobody has taken the job up yet.
+    Sending,
+    Sent,
+    Failed,
+    /// Its process died, or its job was cancelled: nobody knows whether it was sent.
+    Lost,
+}
+
+impl EmailOutcome {
+    pub const ALL: [EmailOutcome; 4] =
+        [EmailOutcome::Sending, EmailOutcome::Sent, EmailOutcome::Failed, EmailOutcome::Lost];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EmailOutcome::Sending => "sending",
+            EmailOutcome::Sent => "sent",
+            EmailOutcome::Failed => "failed",
+            EmailOutcome::Lost => "lost",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        EmailOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// A try to send a mail, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailRow {
+    pub id: JobId,
+    pub job_id: JobId,
+    pub step: String,
+    pub attempt: i64,
+    pub at_ms: i64,
+    pub finished_at_ms: Option<i64>,
+    pub sender: String,
+    /// Empty once a recipient was erased.
+    pub subject: String,
+    pub provider: String,
+    pub outcome: EmailOutcome,
+    /// What the provider calls the mail.
+    pub message_id: Option<String>,
+    pub code: Option<String>,
+    pub error: Option<String>,
+    /// `to`, `cc` or `bcc`, and the address; empty for a person who was erased.
+    pub recipients: Vec<(String, String)>,
+}
+
+/// Which tries a list shows. All that are set must hold. Newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmailFilter {
+    pub job_id: Option<JobId>,
+    pub outcome: Option<EmailOutcome>,
+    /// In lower case.
+    pub recipient: Option<String>,
+    /// Only tries before this one: the cursor of the page before.
+    pub before: Option<JobId>,
+    /// 1 to 500.
+    pub limit: usize,
+}
+
+/// A page of a list. It may hold fewer rows than asked for and still have a `next`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmailPage {
+    pub emails: Vec<EmailRow>,
+    /// Hand it in as `before` to go on; `None` at the end.
+    pub next: Option<JobId>,
 }
 
 /// A person.

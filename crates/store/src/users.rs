@@ -7,7 +7,7 @@ use levqor_core::user::{UserPatch, UserUpsert, merge_meta};
 use serde_json::json;
 
 use crate::tx::{Row, Tx};
-use crate::{Error, Result, Store, UserRow, audit};
+use crate::{Error, Result, Store, UserRow, audit, emails};
 
 macro_rules! columns {
     () => {
@@ -82,16 +82,22 @@ impl Store {
         .await
     }
 
-    /// Erases the person. `NotFound` if there is none.
+    /// Erases the person, and takes them out of the records of mails. `NotFound` if there is none.
     pub async fn delete_user(&self, id: &str, by: &Actor, now_ms: i64) -> Result<()> {
         let act = Act::new(by, "user.delete", id, now_ms);
         self.write(move |tx| {
             let act = act.clone();
             Box::pin(async move {
-                match tx.execute("delete from users where id = $1", &[(&act.object).into()]).await? {
-                    0 => Err(Error::NotFound { what: "user" }),
-                    _ => audit::append(tx, &act).await,
+                let gone = tx
+                    .query_opt("delete from users where id = $1 returning email", &[(&act.object).into()])
+                    .await?;
+                let email = gone.ok_or(Error::NotFound { what: "user" })?.opt_text_of_any(0)?;
+                let email = email.unwrap_or_default().to_lowercase();
+                // The first version took people without one.
+                if !email.is_empty() {
+                    emails::erase(tx, &email).await?;
                 }
+                audit::append(tx, &act).await
             })
         })
         .await

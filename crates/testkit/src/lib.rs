@@ -7,6 +7,7 @@
 //! | to look at a page as people do | [`browser::Browser`] |
 //! | an S3-compatible store | [`bucket::FakeBucket`] |
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
+//! | an SMTP server that takes mails, or refuses them as told | [`smtp::SmtpServer`] |
 //! | a folder that goes away | [`temp::TempDir`] |
 //! | to wait for a condition | [`wait::wait_until`] |
 //!
@@ -19,6 +20,7 @@ pub mod debian;
 pub mod postgres;
 pub mod receiver;
 pub mod script;
+pub mod smtp;
 pub mod temp;
 pub mod wait;
 
@@ -27,5 +29,6 @@ pub use bucket::FakeBucket;
 pub use postgres::postgres_url;
 pub use receiver::{Answer, Received, Receiver};
 pub use script::{Act, Script};
+pub use smtp::{Say, SmtpServer};
 pub use temp::TempDir;
 pub use wait::wait_until;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Names ring as the provider instead of relying on a process-wide one, whose absence would be a panic inside reqwest.
-pub(super) fn config() -> ClientConfig {
+pub(crate) fn config() -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -11,7 +11,9 @@ mod guard;
 mod hostile;
 mod notion;
 mod requests;
+mod resend;
 mod slack;
+mod smtp;
 mod telegram;
 mod tls;
 

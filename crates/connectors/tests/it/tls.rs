@@ -15,13 +15,17 @@ use crate::{get, local};
 const CERTIFICATE: &[u8] = include_bytes!("data/self_signed.cert.der");
 const KEY: &[u8] = include_bytes!("data/self_signed.key.der");
 
-#[tokio::test]
-async fn a_certificate_of_nobodys_is_refused_and_the_request_is_not_sent() {
+/// A server that shows this certificate.
+pub fn server_config() -> ServerConfig {
     let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(KEY));
-    let config =
-        config.with_no_client_auth().with_single_cert(vec![CertificateDer::from(CERTIFICATE)], key).unwrap();
+    config.with_no_client_auth().with_single_cert(vec![CertificateDer::from(CERTIFICATE)], key).unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_of_nobodys_is_refused_and_the_request_is_not_sent() {
+    let config = server_config();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {

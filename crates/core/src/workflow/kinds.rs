@@ -1,6 +1,8 @@
-//! Reading what the kinds of steps are given: the members of `http`, the time of `wait`, what stands beside `connect`.
+//! Reading what the kinds of steps are given: the members of `http` and `email`, the time of `wait`, what stands beside
+//! `connect`.
 
 use super::connect::ConnectStep;
+use super::email::EmailStep;
 use super::fields::{is_object, known_fields, text_field};
 use super::http::{Body, HttpStep, REFUSED_HEADERS, is_header_value, is_token};
 use super::node::{Entry, Node, Value};
@@ -9,6 +11,7 @@ use super::wait::WaitStep;
 use crate::connection;
 use crate::duration;
 use crate::json;
+use crate::mail;
 use crate::template::Template;
 
 const HTTP_FIELDS: [&str; 7] = ["method", "url", "headers", "query", "json", "body", "ok"];
@@ -62,6 +65,44 @@ pub(super) fn http(node: &Node, path: &str, problems: &mut Problems<'_>) -> Opti
     };
     let ok = node.get("ok").and_then(|node| statuses(node, &join(path, "ok"), problems));
     Some(HttpStep { method: method.to_owned(), url, headers, query, body, ok })
+}
+
+/// A whole mail may be one expression; of an object each member that is fixed is looked at now.
+pub(super) fn email(node: &Node, path: &str, problems: &mut Problems<'_>) -> EmailStep {
+    let template = Template::compile(node, path, problems);
+    if template.is_expression() {
+        return EmailStep(template);
+    }
+    if !is_object(node, path, "email", problems) {
+        return EmailStep(template);
+    }
+    known_fields(node, path, "email", &mail::MEMBERS, problems);
+    let is_missing = |field: &str| node.get(field).is_none_or(|node| node.value == Value::Null);
+    if is_missing("to") {
+        problems.add(path, "`to` is missing: an address, or a list of them");
+    }
+    if is_missing("template") && (is_missing("subject") || is_missing("text") && is_missing("html")) {
+        problems.add(path, "a mail has a `template`, or a `subject` with `text`, `html` or both");
+    }
+    for field in mail::MEMBERS {
+        let Some(member) = node.get(field).filter(|member| !holds_expression(member)) else { continue };
+        let Ok(value) = serde_json::from_str(&member.to_json()) else { continue };
+        for (at, what) in mail::check_member(field, &value) {
+            problems.add(&format!("{path}{at}"), what);
+        }
+    }
+    EmailStep(template)
+}
+
+/// Whether what it will be is not known yet; null counts, since it is as if it were not there.
+fn holds_expression(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.contains("{{"),
+        Value::List(items) => items.iter().any(holds_expression),
+        Value::Map(entries) => entries.iter().any(|entry| holds_expression(&entry.node)),
+        Value::Null => true,
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn url(node: &Node, path: &str, problems: &mut Problems<'_>) -> Template {

@@ -8,6 +8,7 @@
 mod check;
 pub mod connect;
 pub mod definition;
+pub mod email;
 mod fields;
 pub mod http;
 mod kinds;
@@ -19,6 +20,7 @@ pub mod wait;
 
 pub use connect::ConnectStep;
 pub use definition::{Definition, MAX_NAME_CHARS, StepSummary, Summary, is_name};
+pub use email::EmailStep;
 pub use http::{Body, HttpCall, HttpStep};
 pub use problem::{MAX_PROBLEMS, Problem};
 pub(crate) use problem::{join, shorten};

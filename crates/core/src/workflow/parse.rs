@@ -222,6 +222,7 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
 fn kind_of(entry: &Entry, path: &str, problems: &mut Problems<'_>) -> Option<StepKind> {
     match entry.key.as_str() {
         "http" => kinds::http(&entry.node, path, problems).map(|step| StepKind::Http(Box::new(step))),
+        "email" => Some(StepKind::Email(kinds::email(&entry.node, path, problems))),
         "transform" => Some(StepKind::Transform(Template::compile(&entry.node, path, problems))),
         "wait" => kinds::wait(&entry.node, path, problems).map(StepKind::Wait),
         _ => None,

@@ -1,6 +1,6 @@
 //! What a step is. One enum of kinds with exhaustive matches: a new kind does not compile until every place knows it.
 
-use super::{ConnectStep, HttpStep, WaitStep};
+use super::{ConnectStep, EmailStep, HttpStep, WaitStep};
 use crate::job::JobError;
 use crate::retry::RetryPolicy;
 use crate::scope::Scope;
@@ -15,6 +15,8 @@ pub enum StepKind {
     Connect(Box<ConnectStep>),
     /// One HTTP request; the output is `{status, headers, body}`.
     Http(Box<HttpStep>),
+    /// One mail; the output is `{provider, message_id, recipients}`.
+    Email(EmailStep),
     /// The rendered value is the output.
     Transform(Template),
     /// Rests for a time or until one, without a slot.
@@ -23,12 +25,13 @@ pub enum StepKind {
 
 impl StepKind {
     /// The kind keys, in the order in which messages list them.
-    pub const NAMES: [&'static str; 4] = ["connect", "http", "transform", "wait"];
+    pub const NAMES: [&'static str; 5] = ["connect", "http", "email", "transform", "wait"];
 
     pub fn name(&self) -> &'static str {
         match self {
             StepKind::Connect(_) => "connect",
             StepKind::Http(_) => "http",
+            StepKind::Email(_) => "email",
             StepKind::Transform(_) => "transform",
             StepKind::Wait(_) => "wait",
         }

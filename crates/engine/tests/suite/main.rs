@@ -13,6 +13,7 @@ mod burst;
 mod callbacks;
 mod connect;
 mod definitions;
+mod emails;
 mod fencing;
 mod intake;
 mod lost;

@@ -264,6 +264,7 @@ fn settings(
         vendors: config.vendors.clone(),
         seal_keys,
         backups: Some(backups),
+        mailer: config.mailer(),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

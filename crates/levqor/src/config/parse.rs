@@ -24,7 +24,7 @@ use super::{Database, Secret, TlsFiles, default_host, settings};
 pub struct ConfigError(String);
 
 impl ConfigError {
-    fn wrong(name: &str, value: &str, allowed: &str) -> Self {
+    pub(super) fn wrong(name: &str, value: &str, allowed: &str) -> Self {
         let shown: String = value.chars().take(80).collect();
         ConfigError(format!("{name}={shown:?} is not valid: {allowed}"))
     }

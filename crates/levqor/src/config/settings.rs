@@ -114,6 +114,31 @@ pub const SETTINGS: &[Setting] = &[
         "https://oauth2.googleapis.com/token",
         "The one address that Google's tokens are renewed at",
     ),
+    setting(
+        "RESEND_API_KEY",
+        "",
+        "Sends mails through Resend. Neither this nor `SMTP_URL`: mails are not sent, and their jobs say so; both stop the start",
+    ),
+    setting(
+        "RESEND_BASE_URL",
+        "https://api.resend.com",
+        "Where Resend's API is reached; for tests and proxies",
+    ),
+    setting(
+        "SMTP_URL",
+        "",
+        "Sends mails through an SMTP server: `smtps://user:password@host`, `smtp://user:password@host:587` (with STARTTLS), `smtp://localhost:25?tls=none`",
+    ),
+    setting(
+        "EMAIL_DOMAIN",
+        "levqor.ai",
+        "Mails come from support@, billing@, no-reply@ and security@ this domain",
+    ),
+    setting(
+        "RECEIVING_EMAIL",
+        "",
+        "The inbox that mails to these four are forwarded to, and that `levqor email test` writes to",
+    ),
     setting("WORKFLOWS_DIR", "workflows", "Folder whose workflow definitions are loaded at start"),
     setting(
         "WORKERS",

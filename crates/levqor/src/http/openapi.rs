@@ -26,6 +26,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
         (name = "jobs", description = "Jobs, from intake to callback"),
         (name = "workflows", description = "Definitions of what jobs do"),
         (name = "users", description = "People"),
+        (name = "emails", description = "What became of mails"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "backups", description = "Copies of the whole database"),
         (name = "health", description = "How the service does"),

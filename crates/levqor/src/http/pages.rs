@@ -132,6 +132,7 @@ struct Rendered {
 
 pub struct Pages {
     base: String,
+    email_domain: String,
     content: Content,
     reference: maud::Markup,
     /// Since when the program, and with it all that is embedded, is what it is.
@@ -145,6 +146,7 @@ impl Pages {
     pub fn new(config: &Config, document: &[u8], program_ms: i64) -> Self {
         Pages {
             base: config.public_base_url.clone(),
+            email_domain: config.email.domain.clone(),
             content: Content::new(config.content_dir.clone()),
             reference: reference::render(document),
             program_ms,
@@ -178,7 +180,8 @@ impl Pages {
             }
             "/.well-known/security.txt" | "/public/.well-known/security.txt" => {
                 let modified_ms = machine::security_from_ms(now_ms).max(self.program_ms);
-                Made::file(PLAIN, machine::security(&self.base, now_ms), Some(modified_ms))
+                let text = machine::security(&self.base, &self.email_domain, now_ms);
+                Made::file(PLAIN, text, Some(modified_ms))
             }
             _ => {
                 if let Some(name) = path.strip_prefix("/public/docs/") {

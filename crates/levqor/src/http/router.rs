@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    backups, batch, completion, connect, connections, documents, figures, health, intake, jobs, status,
+    backups, batch, completion, connect, connections, documents, emails, figures, health, intake, jobs, status,
     users, workflows,
 };
 use super::context::Context;
@@ -51,6 +51,8 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::redeliver_callback))
         .routes(routes!(workflows::list_workflows))
         .routes(routes!(workflows::get_workflow, workflows::put_workflow, workflows::delete_workflow))
+        // Holders of a key: what became of mails.
+        .routes(routes!(emails::list_emails))
         // Holders of a key: people. Anybody may look them up, unless that was closed.
         .routes(routes!(users::upsert_user))
         .routes(routes!(users::find_user))

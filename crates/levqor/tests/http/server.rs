@@ -100,6 +100,7 @@ impl TestServer {
             is_daily: true,
             bucket: None,
         });
+        settings.mailer = config.mailer();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();

@@ -12,6 +12,7 @@ mod backup;
 mod callback;
 mod claim;
 mod connections;
+mod emails;
 mod end;
 mod figures;
 mod fill;

@@ -102,6 +102,8 @@ pub async fn get_metrics(
         ("backups_made", "Backups made by this node", &counters.backups_made),
         ("backups_failed", "Backups that failed on this node", &counters.backups_failed),
         ("backup_uploads_failed", "Backups whose copy in the bucket failed", &counters.backup_uploads_failed),
+        ("emails_sent", "Mails that a provider took from this node", &counters.emails_sent),
+        ("emails_failed", "Tries to send a mail that failed", &counters.emails_failed),
     ];
     figures.extend(
         counted.iter().map(|(name, help, counter)| Figure::counter(name, help, counter.load(Relaxed))),

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod connect;
 pub mod connections;
 pub mod documents;
+pub mod emails;
 pub mod figures;
 pub mod health;
 pub mod intake;

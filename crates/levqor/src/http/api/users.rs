@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::emails::EmailView;
 use super::path::PathText;
 use super::query::Query;
 use super::views::{raw, seconds};
@@ -69,6 +70,8 @@ pub struct UserUpdated {
 
 #[derive(Serialize, ToSchema)]
 pub struct UserExport {
+    /// Every try to send a mail to this person.
+    emails: Vec<EmailView>,
     exported_at: f64,
     user: UserView,
 }
@@ -180,7 +183,12 @@ pub async fn export_user(
     app.require_key(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let row = app.find_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
-    Ok(json(StatusCode::OK, &UserExport { exported_at: seconds(app.clock.now_ms()), user: row.into() }))
+    let emails = app.engine.store().list_emails_to(&row.email).await?;
+    let emails = emails.into_iter().map(EmailView::from).collect();
+    Ok(json(
+        StatusCode::OK,
+        &UserExport { emails, exported_at: seconds(app.clock.now_ms()), user: row.into() },
+    ))
 }
 
 /// Erase a person.

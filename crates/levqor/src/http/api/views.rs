@@ -127,7 +127,7 @@ pub struct JobDetail {
 pub struct StepDetail {
     attempts: Vec<AttemptView>,
     id: String,
-    /// `http`, `transform`, `wait`; null when the definition cannot be read any more.
+    /// `http`, `email`, `transform`, `wait`; null when the definition cannot be read any more.
     kind: Option<&'static str>,
     /// `pending`, `running`, `waiting`, `succeeded`, `failed` or `skipped`.
     status: &'static str,

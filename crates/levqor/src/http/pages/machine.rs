@@ -30,12 +30,12 @@ pub fn security_from_ms(now_ms: i64) -> i64 {
 }
 
 /// It ends at a midnight, so that it stays the same for a day.
-pub fn security(base: &str, now_ms: i64) -> String {
+pub fn security(base: &str, email_domain: &str, now_ms: i64) -> String {
     let ends_ms = security_from_ms(now_ms) + SECURITY_DAYS * MS_A_DAY;
     let ends = Timestamp::from_millisecond(ends_ms).unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
     let ends = ends.strftime("%Y-%m-%dT%H:%M:%SZ");
     format!(
-        "Contact: mailto:security@levqor.ai\nExpires: {ends}\nPreferred-Languages: en\n\
+        "Contact: mailto:security@{email_domain}\nExpires: {ends}\nPreferred-Languages: en\n\
          Canonical: {base}/.well-known/security.txt\n"
     )
 }
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn security_txt_ends_in_the_future_and_within_a_year_at_any_time() {
         for now_ms in [0, 1_795_363_536_510, 4_102_444_799_999] {
-            let text = security("https://x", now_ms);
+            let text = security("https://x", "example.org", now_ms);
             let line = text.lines().find_map(|line| line.strip_prefix("Expires: ")).expect("the line");
             let ends: Timestamp = line.parse().expect("RFC 3339");
             let left_days = (ends.as_millisecond() - now_ms) / MS_A_DAY;
