@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod connections;
 mod demo;
+mod email;
 mod exit;
 mod health;
 mod jobs;
@@ -56,6 +57,7 @@ enum Command {
     Migrate(migrate::Migrate),
     Config(config::ShowConfig),
     Callbacks(callbacks::Callbacks),
+    Email(email::Email),
     Connections(connections::Connections),
     #[command(name = "mock-ai")]
     MockAi(mock_ai::MockAiCommand),
@@ -109,6 +111,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Migrate(command) => command.run().await,
         Command::Config(command) => command.run(),
         Command::Callbacks(command) => command.run().await,
+        Command::Email(command) => command.run().await,
         Command::Connections(command) => command.run().await,
         Command::MockAi(command) => command.run().await,
         Command::Backup(command) => command.run().await,

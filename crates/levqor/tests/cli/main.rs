@@ -6,6 +6,7 @@ mod backup;
 mod client;
 mod connections;
 mod deployment;
+mod email;
 mod first_version;
 mod program;
 mod serve;

@@ -9,6 +9,7 @@ mod client;
 mod connect;
 mod connections;
 mod contract;
+mod emails;
 mod framing;
 mod jobs;
 mod limits;
