@@ -9,6 +9,7 @@
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
 //! | copies of backups in a bucket | [`bucket`] |
+//! | checkouts and the customer portal of Stripe | [`stripe`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //!
 //! Invariant: this crate knows no job, no user and no store, and never repeats a call that may have acted: retries are the
@@ -19,6 +20,7 @@ pub mod bucket;
 pub mod catalogue;
 pub mod connect;
 pub mod net;
+pub mod stripe;
 
 mod ask;
 mod call;

@@ -80,6 +80,16 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// What billing needs. Without a key nothing can be bought, without a secret no event is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stripe {
+    pub secret_key: Option<Secret>,
+    /// One, or two while they are exchanged.
+    pub webhook_secrets: Vec<Secret>,
+    /// What may be bought; the first is the default.
+    pub prices: Vec<String>,
+}
+
 /// All that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -109,6 +119,9 @@ pub struct Config {
     pub content_dir: Option<PathBuf>,
     /// Where vendors are reached.
     pub vendors: Bases,
+    pub stripe: Stripe,
+    /// Whether a checkout can be begun without a key.
+    pub public_checkout: bool,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -215,6 +228,8 @@ impl Config {
             public_base_url: parse::public_base_url(&vars)?,
             content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
             vendors: parse::vendors(&vars)?,
+            stripe: parse::stripe(&vars)?,
+            public_checkout: vars.choice("PUBLIC_CHECKOUT", &[("true", true), ("false", false)], false)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -291,6 +306,11 @@ impl Config {
             "NOTION_BASE_URL" => self.vendors.notion.clone(),
             "GMAIL_BASE_URL" => self.vendors.gmail.clone(),
             "GOOGLE_TOKEN_URL" => self.vendors.google_token.clone(),
+            "STRIPE_BASE_URL" => self.vendors.stripe.clone(),
+            "STRIPE_SECRET_KEY" => hidden(usize::from(self.stripe.secret_key.is_some())),
+            "STRIPE_WEBHOOK_SECRET" => hidden(self.stripe.webhook_secrets.len()),
+            "STRIPE_PRICES" => self.stripe.prices.join(","),
+            "PUBLIC_CHECKOUT" => self.public_checkout.to_string(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -382,6 +402,11 @@ mod tests {
             (&[("SECRET_KEY", "p4ss")], &["SECRET_KEY", "64 hex digits"]),
             (&[("SECRET_KEY_OLD", "p4ss")], &["SECRET_KEY_OLD", "64 hex digits"]),
             (&[("SECRET_KEY_OLD", KEY)], &["SECRET_KEY_OLD", "SECRET_KEY is not"]),
+            (&[("STRIPE_BASE_URL", "stripe")], &["STRIPE_BASE_URL", "stripe", "https://"]),
+            (&[("STRIPE_SECRET_KEY", "p4ss p4ss")], &["STRIPE_SECRET_KEY", "blanks"]),
+            (&[("STRIPE_WEBHOOK_SECRET", "p4ss,p4ss,p4ss")], &["STRIPE_WEBHOOK_SECRET", "two"]),
+            (&[("STRIPE_PRICES", "price_1,a b")], &["STRIPE_PRICES", "a b"]),
+            (&[("PUBLIC_CHECKOUT", "yes")], &["PUBLIC_CHECKOUT", "yes", "true"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("BACKUP_KEEP", "0")], &["BACKUP_KEEP", "\"0\"", "1 to"]),
             (&[("BACKUP_DAILY", "never")], &["BACKUP_DAILY", "never", "true, false"]),
@@ -433,6 +458,8 @@ mod tests {
             ("SECRET_KEY", KEY),
             ("SECRET_KEY_OLD", KEY),
             ("BACKUP_S3_URL", "https://ak:k3y-four@s3.example.com/bucket"),
+            ("STRIPE_SECRET_KEY", "k3y-four"),
+            ("STRIPE_WEBHOOK_SECRET", "k3y-five,k3y-six"),
             ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ])
         .unwrap();

@@ -14,6 +14,7 @@ mod figures;
 mod fill;
 mod job;
 mod migrate;
+mod payments;
 mod postgres;
 mod settings;
 mod sqlite;

@@ -12,6 +12,7 @@ mod hostile;
 mod notion;
 mod requests;
 mod slack;
+mod stripe;
 mod telegram;
 mod tls;
 

@@ -18,6 +18,7 @@ mod fill;
 mod intake;
 mod list;
 mod nodes;
+mod payments;
 mod prune;
 mod record;
 mod retry;
