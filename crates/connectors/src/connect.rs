@@ -32,6 +32,7 @@ pub struct Bases {
     pub gmail: String,
     /// The whole address that refreshes Google's tokens.
     pub google_token: String,
+    pub stripe: String,
 }
 
 impl Default for Bases {
@@ -43,13 +44,14 @@ impl Default for Bases {
             notion: "https://api.notion.com".to_owned(),
             gmail: "https://gmail.googleapis.com".to_owned(),
             google_token: "https://oauth2.googleapis.com/token".to_owned(),
+            stripe: "https://api.stripe.com".to_owned(),
         }
     }
 }
 
 impl Bases {
-    fn all(&self) -> [&str; 5] {
-        [&self.slack, &self.telegram, &self.notion, &self.gmail, &self.google_token]
+    fn all(&self) -> [&str; 6] {
+        [&self.slack, &self.telegram, &self.notion, &self.gmail, &self.google_token, &self.stripe]
     }
 }
 

@@ -9,6 +9,7 @@
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
 //! | copies of backups in a bucket | [`bucket`] |
+//! | checkouts and the customer portal of Stripe | [`stripe`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //! | how a mail of our own is sent | [`email`], [`resend`], [`smtp`] |
 //!
@@ -23,6 +24,7 @@ pub mod email;
 pub mod net;
 pub mod resend;
 pub mod smtp;
+pub mod stripe;
 
 mod ask;
 mod call;

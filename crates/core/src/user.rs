@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::intake::{Invalid, shown, text};
 use crate::json::{compact, decode, entries, members, push_quoted, text_from_body};
+use crate::payment::meta_without_payments;
 
 pub const MAX_EMAIL_CHARS: usize = 254;
 pub const MAX_LOCAL_PART_CHARS: usize = 64;
@@ -73,7 +74,7 @@ pub fn parse_patch(body: &[u8]) -> Result<UserPatch, Invalid> {
 }
 
 /// The body as compact JSON.
-fn readable(body: &[u8]) -> Result<String, Invalid> {
+pub(crate) fn readable(body: &[u8]) -> Result<String, Invalid> {
     let unreadable = |problem: String| Invalid { error: INVALID_JSON.to_owned(), details: Some(problem) };
     let text = text_from_body(body).map_err(|problem| unreadable(problem.to_string()))?;
     compact(text).map_err(|problem| unreadable(problem.to_string()))
@@ -253,12 +254,14 @@ impl Rules {
         if !raw.starts_with('{') {
             return Err(self.field("meta", raw, "must be an object"));
         }
-        if raw.len() > MAX_META_BYTES {
-            let bytes = raw.len();
+        // Whoever sends back what a read has shown must not write history by that.
+        let meta = meta_without_payments(raw);
+        if meta.len() > MAX_META_BYTES {
+            let bytes = meta.len();
             let limit = format!("meta: {bytes} bytes as compact JSON, at most {MAX_META_BYTES} are allowed");
             return Err(self.refuse(limit));
         }
-        Ok(Some(raw.to_owned()))
+        Ok(Some(meta.into_owned()))
     }
 }
 

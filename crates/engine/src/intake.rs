@@ -111,7 +111,7 @@ impl Engine {
         })
     }
 
-    fn new_job(
+    pub(crate) fn new_job(
         &self,
         request: IntakeRequest,
         caller: &str,

@@ -17,6 +17,7 @@ mod hints;
 mod hosts;
 mod intake;
 mod jobs;
+mod payments;
 mod record;
 mod run;
 mod settings;
@@ -144,6 +145,11 @@ impl Engine {
 
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
+    }
+
+    /// The way to vendors, for what is no job: payments.
+    pub fn connectors(&self) -> &levqor_connectors::Connectors {
+        &self.shared.connectors
     }
 
     /// Live figures of this process, for /metrics.

@@ -83,6 +83,16 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// What billing needs. Without a key nothing can be bought, without a secret no event is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stripe {
+    pub secret_key: Option<Secret>,
+    /// One, or two while they are exchanged.
+    pub webhook_secrets: Vec<Secret>,
+    /// What may be bought; the first is the default.
+    pub prices: Vec<String>,
+}
+
 /// All that can be set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -113,6 +123,9 @@ pub struct Config {
     /// Where vendors are reached.
     pub vendors: Bases,
     pub email: Email,
+    pub stripe: Stripe,
+    /// Whether a checkout can be begun without a key.
+    pub public_checkout: bool,
     pub workflows_dir: PathBuf,
     pub workers: usize,
     pub shutdown_grace: Duration,
@@ -220,6 +233,8 @@ impl Config {
             content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
             vendors: parse::vendors(&vars)?,
             email: email::email(&vars)?,
+            stripe: parse::stripe(&vars)?,
+            public_checkout: vars.choice("PUBLIC_CHECKOUT", &[("true", true), ("false", false)], false)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
             shutdown_grace: vars.duration(
@@ -301,6 +316,11 @@ impl Config {
             "SMTP_URL" => hidden(matches!(self.email.provider, Some(Provider::Smtp(_))) as usize),
             "EMAIL_DOMAIN" => self.email.domain.clone(),
             "RECEIVING_EMAIL" => self.email.receiving.clone().unwrap_or_default(),
+            "STRIPE_BASE_URL" => self.vendors.stripe.clone(),
+            "STRIPE_SECRET_KEY" => hidden(usize::from(self.stripe.secret_key.is_some())),
+            "STRIPE_WEBHOOK_SECRET" => hidden(self.stripe.webhook_secrets.len()),
+            "STRIPE_PRICES" => self.stripe.prices.join(","),
+            "PUBLIC_CHECKOUT" => self.public_checkout.to_string(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),
             "SHUTDOWN_GRACE" => format_duration(self.shutdown_grace.as_millis() as i64),
@@ -403,6 +423,11 @@ mod tests {
             (&[("EMAIL_DOMAIN", "localhost")], &["EMAIL_DOMAIN", "localhost", "example.com"]),
             (&[("EMAIL_DOMAIN", "a@b.org")], &["EMAIL_DOMAIN", "a@b.org"]),
             (&[("RECEIVING_EMAIL", "me")], &["RECEIVING_EMAIL", "\"me\"", "@"]),
+            (&[("STRIPE_BASE_URL", "stripe")], &["STRIPE_BASE_URL", "stripe", "https://"]),
+            (&[("STRIPE_SECRET_KEY", "p4ss p4ss")], &["STRIPE_SECRET_KEY", "blanks"]),
+            (&[("STRIPE_WEBHOOK_SECRET", "p4ss,p4ss,p4ss")], &["STRIPE_WEBHOOK_SECRET", "two"]),
+            (&[("STRIPE_PRICES", "price_1,a b")], &["STRIPE_PRICES", "a b"]),
+            (&[("PUBLIC_CHECKOUT", "yes")], &["PUBLIC_CHECKOUT", "yes", "true"]),
             (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
             (&[("BACKUP_KEEP", "0")], &["BACKUP_KEEP", "\"0\"", "1 to"]),
             (&[("BACKUP_DAILY", "never")], &["BACKUP_DAILY", "never", "true, false"]),
@@ -456,6 +481,8 @@ mod tests {
             ("SECRET_KEY_OLD", KEY),
             ("BACKUP_S3_URL", "https://ak:k3y-four@s3.example.com/bucket"),
             ("SMTP_URL", "smtps://k3y-user:k3y-four@h"),
+            ("STRIPE_SECRET_KEY", "k3y-four"),
+            ("STRIPE_WEBHOOK_SECRET", "k3y-five,k3y-six"),
             ("CALLBACK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
         ])
         .unwrap();

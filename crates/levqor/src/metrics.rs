@@ -29,8 +29,15 @@ struct Route {
     route: Arc<str>,
 }
 
+/// What became of a delivery of a payment service's event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verdict {
+    verdict: &'static str,
+}
+
 pub struct Metrics {
     registry: Registry,
+    webhook_events: Family<Verdict, Counter>,
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
     /// Open connections.
@@ -56,6 +63,12 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("levqor");
         let requests = Family::<Request, Counter>::default();
         let durations = Family::<Route, Histogram>::new_with_constructor(histogram);
+        let webhook_events = Family::<Verdict, Counter>::default();
+        registry.register(
+            "billing_webhook_events",
+            "Deliveries of Stripe's events by what became of them",
+            webhook_events.clone(),
+        );
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         let (connections_evicted, refused_heads, panics) =
             (Counter::default(), Counter::default(), Counter::default());
@@ -78,6 +91,7 @@ impl Default for Metrics {
         registry.register("http_panics", "Handlers that panicked", panics.clone());
         Metrics {
             registry,
+            webhook_events,
             requests,
             durations,
             connections,
@@ -105,6 +119,11 @@ impl Metrics {
         };
         self.requests.get_or_create(&Request { route: route.clone(), method, status }).inc();
         self.durations.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    /// Counts one delivery of an event: `recorded`, `repeated`, `ignored`, `invalid_signature`, `invalid_payload` or `failed`.
+    pub fn webhook_event(&self, verdict: &'static str) {
+        self.webhook_events.get_or_create(&Verdict { verdict }).inc();
     }
 
     /// The figures as OpenMetrics text; `more` are lines from elsewhere, each `(name, help, kind, value)`.

@@ -92,7 +92,7 @@ fn table(document: &str, heading: &str) -> BTreeSet<String> {
 fn every_code_that_a_request_can_be_refused_with_is_described_and_no_other() {
     let texts = sources(&["crates/levqor/src/http"]);
 
-    let emitted = emitted(&texts, &["::bare(", "::named(", "ApiError::invalid("]);
+    let emitted = emitted(&texts, &["::bare(", "::named(", "ApiError::invalid(", "::failed_call("]);
 
     assert!(emitted.len() > 15, "the sources are not read well any more: {emitted:?}");
     assert_eq!(emitted, table(&api(), "### Refusals of requests"));

@@ -15,6 +15,7 @@ mod figures;
 mod fill;
 mod job;
 mod migrate;
+mod payments;
 mod postgres;
 mod settings;
 mod sqlite;

@@ -23,8 +23,15 @@ macro_rules! migrations {
 }
 
 /// In order. A step that was released is never edited: its checksum is in every database.
-const ALL: &[Migration] =
-    migrations!["0001_core", "0002_users", "0003_audit", "0004_connections", "0005_backups", "0006_emails"];
+const ALL: &[Migration] = migrations![
+    "0001_core",
+    "0002_users",
+    "0003_audit",
+    "0004_connections",
+    "0005_backups",
+    "0006_emails",
+    "0007_payments"
+];
 
 // Differs because each engine keeps its catalogue elsewhere.
 const HAS_TABLE: Sql = Sql::Each {

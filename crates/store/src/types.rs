@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use levqor_core::audit::{Entry, Head};
 use levqor_core::id::JobId;
 use levqor_core::job::{JobError, NewCallback, Priority, StepRow, Tags};
+use levqor_core::payment::Payment;
 use levqor_core::state::{State, Status};
 
 /// Why the store did not do what it was asked.
@@ -315,10 +316,12 @@ pub struct UserRow {
     pub name: Option<String>,
     pub locale: Option<String>,
     pub currency: Option<String>,
-    /// A JSON object.
+    /// A JSON object. What it holds under the names of the payment history means nothing.
     pub meta: String,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
+    /// The payment history in order of time. Empty when it was not asked for.
+    pub payments: Vec<Payment>,
 }
 
 /// What exists under a name.

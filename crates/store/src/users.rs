@@ -7,7 +7,7 @@ use levqor_core::user::{UserPatch, UserUpsert, merge_meta};
 use serde_json::json;
 
 use crate::tx::{Row, Tx};
-use crate::{Error, Result, Store, UserRow, audit, emails};
+use crate::{Error, Result, Store, UserRow, audit, emails, payments};
 
 macro_rules! columns {
     () => {
@@ -46,7 +46,7 @@ const BY_ID: &str = concat!("select ", columns!(), " from users where id = $1");
 const BY_EMAIL: &str = concat!("select ", columns!(), " from users where email = $1");
 
 impl Store {
-    /// Inserts the person as `id`, or replaces everything but id, e-mail and creation time of the one with this e-mail.
+    /// Inserts the person as `id`, or replaces everything but id, e-mail, creation time and payments of the one with this e-mail.
     /// Returns the row, and whether it is new.
     pub async fn upsert_user(
         &self,
@@ -82,12 +82,14 @@ impl Store {
         .await
     }
 
-    /// Erases the person, and takes them out of the records of mails. `NotFound` if there is none.
+    /// Erases the person, and takes them out of the records of mails; what was paid stays, without a name. `NotFound` if there
+    /// is none.
     pub async fn delete_user(&self, id: &str, by: &Actor, now_ms: i64) -> Result<()> {
         let act = Act::new(by, "user.delete", id, now_ms);
         self.write(move |tx| {
             let act = act.clone();
             Box::pin(async move {
+                // The row goes first: a payment that is just being recorded for this person holds it, and is waited for.
                 let gone = tx
                     .query_opt("delete from users where id = $1 returning email", &[(&act.object).into()])
                     .await?;
@@ -97,26 +99,45 @@ impl Store {
                 if !email.is_empty() {
                     emails::erase(tx, &email).await?;
                 }
+                payments::forget_user(tx, &act.object).await?;
                 audit::append(tx, &act).await
             })
         })
         .await
     }
 
+    /// Without the payment history.
     pub async fn find_user(&self, id: &str) -> Result<Option<UserRow>> {
-        self.find_user_by(BY_ID, id).await
+        self.find_user_by(BY_ID, id, false).await
     }
 
-    /// By the e-mail as it is stored: trimmed, in lower case.
+    /// By the e-mail as it is stored: trimmed, in lower case. Without the payment history.
     pub async fn find_user_by_email(&self, email: &str) -> Result<Option<UserRow>> {
-        self.find_user_by(BY_EMAIL, email).await
+        self.find_user_by(BY_EMAIL, email, false).await
     }
 
-    async fn find_user_by(&self, sql: &'static str, key: &str) -> Result<Option<UserRow>> {
+    /// The same with the payment history.
+    pub async fn find_whole_user(&self, id: &str) -> Result<Option<UserRow>> {
+        self.find_user_by(BY_ID, id, true).await
+    }
+
+    /// The same with the payment history.
+    pub async fn find_whole_user_by_email(&self, email: &str) -> Result<Option<UserRow>> {
+        self.find_user_by(BY_EMAIL, email, true).await
+    }
+
+    async fn find_user_by(&self, sql: &'static str, key: &str, is_whole: bool) -> Result<Option<UserRow>> {
         let key = key.to_owned();
         self.read(move |tx| {
             let key = key.clone();
-            Box::pin(async move { tx.query_opt(sql, &[(&key).into()]).await?.as_ref().map(read).transpose() })
+            Box::pin(async move {
+                let found = tx.query_opt(sql, &[(&key).into()]).await?;
+                let Some(mut row) = found.as_ref().map(read).transpose()? else { return Ok(None) };
+                if is_whole {
+                    row.payments = payments::of_user(tx, &row.id).await?;
+                }
+                Ok(Some(row))
+            })
         })
         .await
     }
@@ -148,14 +169,16 @@ async fn upsert(tx: &mut Tx<'_>, id: &str, user: &UserUpsert, now_ms: i64) -> Re
             ],
         )
         .await?;
-    let row = read(&written.ok_or_else(|| Error::bug("an upsert wrote no row"))?)?;
+    let mut row = read(&written.ok_or_else(|| Error::bug("an upsert wrote no row"))?)?;
     let is_new = row.id == id;
+    row.payments = payments::of_user(tx, &row.id).await?;
     Ok((row, is_new))
 }
 
 async fn patch_one(tx: &mut Tx<'_>, id: &str, patch: UserPatch, now_ms: i64) -> Result<UserRow> {
     let held = tx.query_opt(TOUCH, &[id.into(), now_ms.into()]).await?;
     let mut row = read(&held.ok_or(Error::NotFound { what: "user" })?)?;
+    row.payments = payments::of_user(tx, &row.id).await?;
     if patch == UserPatch::default() {
         return Ok(row);
     }
@@ -190,5 +213,6 @@ fn read(row: &Row) -> Result<UserRow> {
         meta: row.opt_text_of_any(5)?.unwrap_or_default(),
         created_at_ms: row.int(6)?,
         updated_at_ms: row.int(7)?,
+        payments: Vec::new(),
     })
 }

@@ -19,6 +19,7 @@ pub fn connectors(base: &str) -> Connectors {
         notion: base.clone(),
         google_token: format!("{base}/token"),
         gmail: base,
+        ..Bases::default()
     };
     Connectors::new(&OutboundPolicy::default(), HeaderValue::from_static("levqor-test/1"), bases)
 }

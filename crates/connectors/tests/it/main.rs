@@ -14,6 +14,7 @@ mod requests;
 mod resend;
 mod slack;
 mod smtp;
+mod stripe;
 mod telegram;
 mod tls;
 

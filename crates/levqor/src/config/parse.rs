@@ -16,7 +16,7 @@ use levqor_core::duration::parse_duration_ms;
 use levqor_core::seal::SealKey;
 use levqor_core::signature;
 
-use super::{Database, Secret, TlsFiles, default_host, settings};
+use super::{Database, Secret, Stripe, TlsFiles, default_host, settings};
 
 /// Why there is no start: one line for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -248,6 +248,38 @@ pub(super) fn vendors(vars: &Vars<'_>) -> Result<Bases, ConfigError> {
         notion: address("NOTION_BASE_URL", own.notion)?,
         gmail: address("GMAIL_BASE_URL", own.gmail)?,
         google_token: address("GOOGLE_TOKEN_URL", own.google_token)?,
+        stripe: address("STRIPE_BASE_URL", own.stripe)?,
+    })
+}
+
+/// What billing needs.
+pub(super) fn stripe(vars: &Vars<'_>) -> Result<Stripe, ConfigError> {
+    let entries = |name: &str| -> Vec<&str> {
+        let entries = vars.get(name).unwrap_or_default().split(',').map(str::trim);
+        entries.filter(|entry| !entry.is_empty()).collect()
+    };
+    // What goes into a header or a form, and was copied by hand.
+    let is_plain = |text: &&str| text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let secret_key = vars.get("STRIPE_SECRET_KEY");
+    if !secret_key.iter().all(is_plain) {
+        let allowed = "expected one secret key of Stripe's, visible ASCII without blanks";
+        return Err(ConfigError::hidden("STRIPE_SECRET_KEY", allowed));
+    }
+    let webhook_secrets = entries("STRIPE_WEBHOOK_SECRET");
+    if webhook_secrets.len() > 2 || !webhook_secrets.iter().all(is_plain) {
+        let allowed =
+            "expected a signing secret of Stripe's, or two with a comma between while they are exchanged";
+        return Err(ConfigError::hidden("STRIPE_WEBHOOK_SECRET", allowed));
+    }
+    let prices = entries("STRIPE_PRICES");
+    if let Some(price) = prices.iter().find(|price| !is_plain(price)) {
+        let allowed = "expected ids of prices with commas between, visible ASCII of at most 255 characters";
+        return Err(ConfigError::wrong("STRIPE_PRICES", price, allowed));
+    }
+    Ok(Stripe {
+        secret_key: secret_key.map(Secret::new),
+        webhook_secrets: webhook_secrets.into_iter().map(Secret::new).collect(),
+        prices: prices.into_iter().map(str::to_owned).collect(),
     })
 }
 

@@ -94,7 +94,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "PUBLIC_BASE_URL",
         "https://api.levqor.ai",
-        "Where this service is reached from outside; stands in the sitemap, robots.txt and security.txt",
+        "Where this service is reached from outside; stands in the sitemap, robots.txt and security.txt, and Stripe sends customers back there",
     ),
     setting(
         "CONTENT_DIR",
@@ -138,6 +138,23 @@ pub const SETTINGS: &[Setting] = &[
         "RECEIVING_EMAIL",
         "",
         "The inbox that mails to these four are forwarded to, and that `levqor email test` writes to",
+    ),
+    setting("STRIPE_SECRET_KEY", "", "Stripe's secret key (`sk_…` or `rk_…`). None: nothing can be bought"),
+    setting(
+        "STRIPE_WEBHOOK_SECRET",
+        "",
+        "Signing secret of the webhook endpoint (`whsec_…`); two with a comma between while they are exchanged. None: no event is taken",
+    ),
+    setting(
+        "STRIPE_PRICES",
+        "",
+        "Ids of the prices that may be bought, separated by commas; the first is the default",
+    ),
+    setting("PUBLIC_CHECKOUT", "false", "`true`: a checkout can be begun without a key, by browsers too"),
+    setting(
+        "STRIPE_BASE_URL",
+        "https://api.stripe.com",
+        "Where Stripe's API is reached; for tests and proxies",
     ),
     setting("WORKFLOWS_DIR", "workflows", "Folder whose workflow definitions are loaded at start"),
     setting(

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use levqor_connectors::catalogue::Vendor;
+use levqor_connectors::stripe::Error as StripeError;
 use levqor_connectors::{Error as CallError, Failure};
 use levqor_core::intake::Invalid;
 use levqor_engine::backup::BackupError;
@@ -210,6 +211,11 @@ impl ApiError {
             Vendor::Slack => "slack_api_error",
             Vendor::Telegram => "telegram_api_error",
         };
+        ApiError::failed_call(code, failure, vendor.name())
+    }
+
+    /// `code` stands for a refusal; the other faults are the same whoever the vendor is.
+    fn failed_call(code: &str, failure: &Failure, vendor: &str) -> Self {
         let bad_gateway = StatusCode::BAD_GATEWAY;
         let text = failure.to_string();
         let error = match failure {
@@ -226,7 +232,27 @@ impl ApiError {
             Failure::Unreachable { .. } => ApiError::named(bad_gateway, "connector_unreachable", text),
             Failure::BadAnswer => ApiError::named(bad_gateway, "connector_bad_answer", text),
         };
-        error.with("connector", vendor.name()).with("vendor_error", failure.word())
+        error.with("connector", vendor).with("vendor_error", failure.word())
+    }
+
+    // ---- billing -------------------------------------------------------------------------------------------------
+
+    /// 400 of the webhook, in the first version's words.
+    pub fn invalid_signature() -> Self {
+        ApiError::bare(StatusCode::BAD_REQUEST, "invalid_signature")
+    }
+
+    /// 400 of the webhook: believed, but no event.
+    pub fn invalid_event() -> Self {
+        ApiError::bare(StatusCode::BAD_REQUEST, "invalid_payload")
+    }
+
+    /// Stripe made no session.
+    pub fn stripe(error: &StripeError) -> Self {
+        match error {
+            StripeError::IdempotencyMismatch => ApiError::idempotency_mismatch(),
+            StripeError::Vendor(failure) => ApiError::failed_call("stripe_api_error", failure, "stripe"),
+        }
     }
 
     // ---- HTTP itself ---------------------------------------------------------------------------------------------

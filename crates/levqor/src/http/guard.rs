@@ -6,6 +6,7 @@ use super::App;
 use super::auth::Caller;
 use super::context::Context;
 use super::error::Result;
+use super::headers::X_API_KEY;
 
 impl App {
     /// The caller behind the request. A wrong key is counted against the client, and never against holders of a right one.
@@ -24,6 +25,26 @@ impl App {
         let left = self.limits.count_write(context.client(), self.clock.now_ms())?;
         context.set_left(left);
         Ok(caller)
+    }
+
+    /// For reads that are open to everybody and show more to holders of a key: whether this is one. A wrong key is counted like
+    /// any other, and gets no more than no key does.
+    pub fn has_key(&self, context: &Context, headers: &HeaderMap) -> Result<bool> {
+        if self.keys.caller(headers).is_some() {
+            return Ok(true);
+        }
+        if headers.contains_key(X_API_KEY) {
+            self.limits.allow_wrong_key(context.client(), self.clock.now_ms())?;
+        }
+        Ok(false)
+    }
+
+    /// For writes that may be open to everybody: a place in both windows, and a name that tells callers apart.
+    pub fn require_public_write(&self, context: &Context, headers: &HeaderMap) -> Result<String> {
+        let left = self.limits.count_write(context.client(), self.clock.now_ms())?;
+        context.set_left(left);
+        let nobody = || format!("public {}", context.client());
+        Ok(self.keys.caller(headers).map_or_else(nobody, |caller| caller.name.to_owned()))
     }
 
     fn wrong_key(&self, context: &Context) -> super::error::ApiError {

@@ -28,6 +28,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub const STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

@@ -27,6 +27,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
         (name = "workflows", description = "Definitions of what jobs do"),
         (name = "users", description = "People"),
         (name = "emails", description = "What became of mails"),
+        (name = "billing", description = "Payments through Stripe"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "backups", description = "Copies of the whole database"),
         (name = "health", description = "How the service does"),
@@ -91,6 +92,7 @@ fn complete(document: &mut Value) {
             let takes_query = is_guarded && path.starts_with("/api/v1/") && !takes_any;
             let is_legacy = match path.as_str() {
                 "/api/v1/intake" | "/api/v1/users" | "/api/v1/users/upsert" => true,
+                "/billing/create-checkout-session" => true,
                 "/api/v1/users/{user_id}" => method != "delete",
                 path => path.starts_with("/api/v1/_dev/"),
             };
@@ -314,7 +316,7 @@ mod tests {
                     let has_content = response.get("content").is_some() || status == "304";
                     assert!(is_described && has_content, "{at} {status}: {response}");
                 }
-                let is_public = ["/", "/health", "/public/", "/api/v1/status/"]
+                let is_public = ["/", "/health", "/public/", "/api/v1/status/", "/billing/webhook"]
                     .iter()
                     .any(|open| path == open || (open.len() > 7 && path.starts_with(open)));
                 assert_eq!(operation.get("security").is_none(), is_public, "{at}: security");

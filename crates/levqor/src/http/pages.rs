@@ -30,7 +30,7 @@ use super::{App, headers};
 use crate::config::Config;
 
 /// The routes of all pages. All of them answer GET and HEAD only, need no key and are below no path of the API.
-pub const PATHS: [&str; 17] = [
+pub const PATHS: [&str; 20] = [
     "/public/docs",
     "/public/docs/",
     "/public/docs/reference",
@@ -40,6 +40,9 @@ pub const PATHS: [&str; 17] = [
     "/public/blog/{name}",
     "/public/legal/{name}",
     "/public/faq/index.html",
+    "/public/billing/success",
+    "/public/billing/cancel",
+    "/public/billing/return",
     "/public/style.css",
     "/public/robots.txt",
     "/public/sitemap.xml",
@@ -168,6 +171,10 @@ impl Pages {
                 Some(Made::Prose(frame::page(path, "Blog", &[], frame::posts(&self.posts()?))))
             }
             "/public/faq/index.html" => self.plain(path, Folder::Faq, "index", now_ms)?,
+            "/public/billing/success" | "/public/billing/cancel" | "/public/billing/return" => {
+                let (title, text) = frame::after_billing(path);
+                Made::file(HTML, frame::page(path, title, &[], text), embedded)
+            }
             "/public/style.css" => {
                 Made::file("text/css; charset=utf-8", include_str!("pages/style.css"), embedded)
             }

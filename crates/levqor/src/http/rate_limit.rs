@@ -50,7 +50,12 @@ impl Limits {
 
     /// Counts a wrong key: the error says whether the client is told so, or to wait.
     pub fn count_wrong_key(&self, client: IpAddr, now_ms: i64) -> ApiError {
-        self.take(&self.wrong_keys, client, now_ms).err().unwrap_or_else(ApiError::forbidden)
+        self.allow_wrong_key(client, now_ms).err().unwrap_or_else(ApiError::forbidden)
+    }
+
+    /// The same where a wrong key is no reason to refuse: an error only says to wait.
+    pub fn allow_wrong_key(&self, client: IpAddr, now_ms: i64) -> Result<()> {
+        self.take(&self.wrong_keys, client, now_ms).map(drop)
     }
 
     fn take(&self, limiter: &Mutex<Limiter>, client: IpAddr, now_ms: i64) -> Result<Left> {

@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    backups, batch, completion, connect, connections, documents, emails, figures, health, intake, jobs, status,
-    users, workflows,
+    backups, batch, billing, completion, connect, connections, documents, emails, figures, health, intake,
+    jobs, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -58,6 +58,12 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::find_user))
         .routes(routes!(users::get_user, users::patch_user, users::delete_user))
         .routes(routes!(users::export_user))
+        .routes(routes!(users::list_payments))
+        // Holders of a key, or everybody if that was opened: paying.
+        .routes(routes!(billing::create_checkout))
+        .routes(routes!(billing::create_portal))
+        // Stripe.
+        .routes(routes!(billing::receive_event))
         // Operators.
         .routes(routes!(health::get_ops_health))
         .routes(routes!(backups::create_backup))

@@ -228,3 +228,24 @@ pub struct ConnectBody {
     #[schema(nullable = false, value_type = Object)]
     pub params: Option<Value>,
 }
+
+/// One item to be paid.
+#[derive(ToSchema)]
+pub struct CheckoutBody {
+    /// One of `STRIPE_PRICES`; the first of them when it is left out.
+    #[schema(example = "price_1PgafmB7WZ01zgkW6dKueIc5")]
+    pub price_id: Option<String>,
+    /// Filled in for the customer.
+    #[schema(example = "ada@example.org")]
+    pub email: Option<String>,
+    /// Whose payment it will be.
+    #[schema(max_length = 200)]
+    pub user_id: Option<String>,
+}
+
+/// Whose portal it is to be.
+#[derive(ToSchema)]
+pub struct PortalBody {
+    #[schema(max_length = 200)]
+    pub user_id: String,
+}

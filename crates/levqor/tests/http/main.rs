@@ -3,6 +3,7 @@
 
 mod backups;
 mod batch;
+mod billing;
 mod body;
 mod browser;
 mod client;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use levqor::config::Config;
+use levqor::config::{Config, Database};
 use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::LogSink;
 use levqor::sealing::Sealing;
@@ -87,7 +87,11 @@ impl TestServer {
         let config = Config::from_map(&map).unwrap();
         let port = Port::reserve(&config).unwrap();
         let tls = config.tls.as_ref().map(|files| Tls::load(files).unwrap());
-        let store = Store::open(&Location::Sqlite(dir.join("test.db")), "test-node").await.unwrap();
+        let location = match &config.database {
+            Database::Sqlite(_) => Location::Sqlite(dir.join("test.db")),
+            Database::Postgres(url) => Location::Postgres(url.reveal().to_owned()),
+        };
+        let store = Store::open(&location, "test-node").await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
         settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());

@@ -19,6 +19,7 @@ mod fill;
 mod intake;
 mod list;
 mod nodes;
+mod payments;
 mod prune;
 mod record;
 mod retry;

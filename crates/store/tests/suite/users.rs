@@ -31,6 +31,7 @@ each_engine! {
             meta: r#"{"n":12345678901234567890.10}"#.to_owned(),
             created_at_ms: NOON,
             updated_at_ms: NOON,
+            payments: Vec::new(),
         };
         assert_eq!((&row, is_new), (&expected, true));
 

@@ -46,6 +46,7 @@ async fn its_users_keep_id_address_and_times_to_the_millisecond() {
         meta: r#"{"a": 1.50, "b": {"c": null}}"#.to_owned(),
         created_at_ms: 1_700_000_000_123,
         updated_at_ms: 1_700_000_002_000,
+        payments: Vec::new(),
     };
     assert_eq!(user, expected);
     let patch = UserPatch { meta: Some(r#"{"d":2}"#.to_owned()), ..UserPatch::default() };
@@ -97,6 +98,60 @@ async fn garbage_in_its_rows_breaks_no_read() {
     assert_eq!((bytes.name.as_deref(), bytes.locale.as_deref()), (Some("A\u{fffd}B"), Some("A\u{fffd}")));
     assert_eq!(store.find_user("nul").await.unwrap().unwrap().email, "a\0b");
     assert_eq!(store.find_user_by_email("nobody").await.unwrap().unwrap().id.len(), 32);
+}
+
+/// `meta.last_payment` is all that it kept of payments, and a caller could write anything there.
+#[tokio::test]
+async fn its_last_payments_become_history() {
+    let good =
+        r#"{"a": 1, "last_payment": {"session_id": "cs_1", "amount": 1999, "timestamp": 1700000000.25}}"#;
+    let metas = [
+        ("good", good, Some(Some(1999))),
+        (
+            "whole",
+            r#"{"last_payment": {"session_id": "cs_2", "amount": null, "timestamp": 1700000000}}"#,
+            Some(None),
+        ),
+        ("text", r#"{"last_payment": {"session_id": "cs_3", "amount": "12", "timestamp": 1}}"#, Some(None)),
+        (
+            "large",
+            r#"{"last_payment": {"session_id": "cs_4", "amount": 99999999999999999999, "timestamp": 1e300}}"#,
+            Some(None),
+        ),
+        ("none", "{}", None),
+        ("null", r#"{"last_payment": null}"#, None),
+        ("list", r#"{"last_payment": [1]}"#, None),
+        ("no session", r#"{"last_payment": {"amount": 5, "timestamp": 1}}"#, None),
+        ("no time", r#"{"last_payment": {"session_id": "cs_5", "amount": 5}}"#, None),
+        ("nul", r#"{"last_payment": {"session_id": "c\u0000s", "amount": 5, "timestamp": 1}}"#, None),
+        (
+            "surrogate",
+            r#"{"last_payment": {"session_id": "\ud800", "amount": 5, "timestamp": 1}, "b": "\ud800"}"#,
+            None,
+        ),
+        ("nan", r#"{"last_payment": {"session_id": "cs_6", "amount": NaN, "timestamp": 1}}"#, Some(None)),
+        ("no json", "no json", None),
+    ];
+    let mut rows: String = metas
+        .iter()
+        .enumerate()
+        .map(|(n, (id, meta, _))| {
+            format!("insert into users values ('{id}', 'm{n}', null, null, null, '{meta}', 1, 2);")
+        })
+        .collect();
+    rows += &format!("insert into users values (x'41', 'blob', null, null, null, '{good}', 1, 2);");
+    let (_dir, store) = taken_over(&rows).await;
+
+    for (id, meta, expected) in metas {
+        let user = store.find_whole_user(id).await.unwrap().unwrap();
+        let amounts: Vec<Option<i64>> = user.payments.iter().map(|line| line.amount).collect();
+        assert_eq!(amounts, expected.into_iter().collect::<Vec<_>>(), "{id}: {meta}");
+    }
+    let user = store.find_whole_user("good").await.unwrap().unwrap();
+    let line = &user.payments[0];
+    assert_eq!((line.session_id.as_deref(), line.happened_at_ms), (Some("cs_1"), 1_700_000_000_250));
+    assert_eq!((line.kind.as_str(), line.event_type.as_str()), ("paid", "first_version.payment"));
+    assert!(line.event_id.starts_with("first-version-"), "{}", line.event_id);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod batch;
+pub mod billing;
 pub mod completion;
 pub mod connect;
 pub mod connections;
@@ -17,4 +18,5 @@ pub mod users;
 pub mod workflows;
 
 mod path;
+mod payments;
 pub mod views;

@@ -1,4 +1,4 @@
-//! People: upsert, look up, get, patch as the first version had them; export and delete beside.
+//! People: upsert, look up, get, patch as the first version had them; payments, export and delete beside.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
+use levqor_core::payment::meta_without_payments;
 use levqor_core::user::{INVALID_PATCH, normalize_email, parse_patch, parse_upsert};
 use levqor_store::UserRow;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::emails::EmailView;
 use super::path::PathText;
+use super::payments::{self, PaymentList, PaymentView};
 use super::query::Query;
 use super::views::{raw, seconds};
 use crate::http::App;
@@ -35,14 +37,27 @@ pub struct UserView {
     #[schema(example = "3f0c6e8d5b1a4c7e9d2f1a0b3c4d5e6f")]
     id: String,
     locale: Option<String>,
+    /// With a key and where something was paid: `payments` and `last_payment` too.
     #[schema(value_type = Object)]
     meta: Box<RawValue>,
     name: Option<String>,
     updated_at: f64,
 }
 
-impl From<UserRow> for UserView {
-    fn from(row: UserRow) -> Self {
+impl UserView {
+    /// For holders of a key: meta tells of payments, where there are any.
+    fn whole(mut row: UserRow) -> Self {
+        row.meta = payments::meta_of(&row);
+        UserView::with_meta_as_it_is(row)
+    }
+
+    /// For everybody: what was paid is nobody's business.
+    fn public(mut row: UserRow) -> Self {
+        row.meta = meta_without_payments(&row.meta).into_owned();
+        UserView::with_meta_as_it_is(row)
+    }
+
+    fn with_meta_as_it_is(row: UserRow) -> Self {
         UserView {
             created_at: seconds(row.created_at_ms),
             currency: row.currency,
@@ -73,6 +88,7 @@ pub struct UserExport {
     /// Every try to send a mail to this person.
     emails: Vec<EmailView>,
     exported_at: f64,
+    payments: Vec<PaymentView>,
     user: UserView,
 }
 
@@ -95,7 +111,7 @@ pub async fn upsert_user(
     let id = format!("{:032x}", rand::random::<u128>());
     let (row, is_new) =
         app.engine.store().upsert_user(&id, upsert, &caller.actor, app.clock.now_ms()).await?;
-    let user = UserView::from(row);
+    let user = UserView::whole(row);
     Ok(match is_new {
         true => json(StatusCode::CREATED, &UserCreated { created: true, user }),
         false => json(StatusCode::OK, &UserUpdated { updated: true, user }),
@@ -113,19 +129,21 @@ pub async fn find_user(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_user_read(&context, &headers)?;
+    let is_keyed = app.require_user_read(&context, &headers)?;
     // The first version took any parameter here and looked at this one alone.
     let email = normalize_email(Query::parse_any(&uri).get("email").unwrap_or_default());
     if email.is_empty() {
         return Err(ApiError::legacy("email query param required", None));
     }
     // PostgreSQL cannot even compare with NUL.
-    let found = match email.contains('\0') {
-        true => None,
-        false => app.engine.store().find_user_by_email(&email).await?,
+    let store = app.engine.store();
+    let found = match (email.contains('\0'), is_keyed) {
+        (true, _) => None,
+        (false, true) => store.find_whole_user_by_email(&email).await?.map(UserView::whole),
+        (false, false) => store.find_user_by_email(&email).await?.map(UserView::public),
     };
     match found {
-        Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
+        Some(user) => Ok(json(StatusCode::OK, &user)),
         None => Err(ApiError::unknown_email(&email)),
     }
 }
@@ -140,9 +158,13 @@ pub async fn get_user(
     headers: HeaderMap,
     id: PathText,
 ) -> Result<Response> {
-    app.require_user_read(&context, &headers)?;
-    match app.find_user(&id).await? {
-        Some(row) => Ok(json(StatusCode::OK, &UserView::from(row))),
+    let is_keyed = app.require_user_read(&context, &headers)?;
+    let found = match is_keyed {
+        true => app.find_whole_user(&id).await?.map(UserView::whole),
+        false => app.find_public_user(&id).await?.map(UserView::public),
+    };
+    match found {
+        Some(user) => Ok(json(StatusCode::OK, &user)),
         None => Err(ApiError::unknown_user(&id.text)),
     }
 }
@@ -161,7 +183,7 @@ pub async fn patch_user(
     let patch = parse_patch(&body)?;
     let user_id = id.user_id().ok_or_else(|| ApiError::unknown_user(&id.text))?;
     match app.engine.store().patch_user(user_id, patch, &caller.actor, app.clock.now_ms()).await {
-        Ok(row) => Ok(json(StatusCode::OK, &UserUpdated { updated: true, user: row.into() })),
+        Ok(row) => Ok(json(StatusCode::OK, &UserUpdated { updated: true, user: UserView::whole(row) })),
         Err(levqor_store::Error::NotFound { .. }) => Err(ApiError::unknown_user(&id.text)),
         // The one conflict there is: the merged meta is too large.
         Err(levqor_store::Error::Conflict { what }) => Err(ApiError::legacy(INVALID_PATCH, Some(what))),
@@ -182,16 +204,35 @@ pub async fn export_user(
 ) -> Result<Response> {
     app.require_key(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
-    let row = app.find_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
+    let row = app.find_whole_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
     let emails = app.engine.store().list_emails_to(&row.email).await?;
-    let emails = emails.into_iter().map(EmailView::from).collect();
-    Ok(json(
-        StatusCode::OK,
-        &UserExport { emails, exported_at: seconds(app.clock.now_ms()), user: row.into() },
-    ))
+    let export = UserExport {
+        emails: emails.into_iter().map(EmailView::from).collect(),
+        exported_at: seconds(app.clock.now_ms()),
+        payments: row.payments.iter().map(PaymentView::from).collect(),
+        user: UserView::whole(row),
+    };
+    Ok(json(StatusCode::OK, &export))
 }
 
-/// Erase a person.
+/// The payment history of a person, in order of time.
+#[utoipa::path(get, path = "/api/v1/users/{user_id}/payments", tag = "billing", security(("ApiKey" = [])),
+    params(("user_id" = String, Path, description = "32 lower-case hex digits")),
+    responses((status = 200, body = PaymentList), (status = 404, description = "No such person", body = NamedError)))]
+pub async fn list_payments(
+    State(app): State<Arc<App>>,
+    context: Context,
+    headers: HeaderMap,
+    id: PathText,
+    uri: Uri,
+) -> Result<Response> {
+    app.require_key(&context, &headers)?;
+    Query::parse(&uri, &[], &[])?;
+    let row = app.find_whole_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
+    Ok(json(StatusCode::OK, &PaymentList::of(&row)))
+}
+
+/// Erase a person. What was paid is kept without a name.
 #[utoipa::path(delete, path = "/api/v1/users/{user_id}", tag = "users", security(("ApiKey" = [])),
     params(("user_id" = String, Path, description = "32 lower-case hex digits")),
     responses((status = 200, body = UserDeleted), (status = 404, description = "No such person", body = NamedError)))]
@@ -210,17 +251,25 @@ pub async fn delete_user(
 }
 
 impl App {
-    /// Lookups are open to everybody unless they were closed.
-    fn require_user_read(&self, context: &Context, headers: &HeaderMap) -> Result<()> {
-        if !self.config.public_user_reads {
-            self.require_key(context, headers)?;
+    /// Lookups are open to everybody unless they were closed. Returns whether the caller holds a key.
+    fn require_user_read(&self, context: &Context, headers: &HeaderMap) -> Result<bool> {
+        if self.config.public_user_reads {
+            return self.has_key(context, headers);
         }
-        Ok(())
+        self.require_key(context, headers)?;
+        Ok(true)
     }
 
-    async fn find_user(&self, id: &PathText) -> Result<Option<UserRow>> {
+    async fn find_public_user(&self, id: &PathText) -> Result<Option<UserRow>> {
         match id.user_id() {
             Some(user_id) => Ok(self.engine.store().find_user(user_id).await?),
+            None => Ok(None),
+        }
+    }
+
+    async fn find_whole_user(&self, id: &PathText) -> Result<Option<UserRow>> {
+        match id.user_id() {
+            Some(user_id) => Ok(self.engine.store().find_whole_user(user_id).await?),
             None => Ok(None),
         }
     }

@@ -97,6 +97,22 @@ pub fn post(html: &str, date: Option<&str>) -> Markup {
     }
 }
 
+/// Where customers come back to from Stripe: title and text. An address says what the customer did, not what became of it.
+pub fn after_billing(path: &str) -> (&'static str, Markup) {
+    let (title, text) = match path {
+        "/public/billing/success" => (
+            "Thank you",
+            "Your order went through. As soon as the payment has arrived, you get a confirmation by e-mail.",
+        ),
+        "/public/billing/cancel" => (
+            "Nothing was paid",
+            "You left the checkout before paying. Nothing was charged, and you can come back at any time.",
+        ),
+        _ => ("Welcome back", "Your changes are saved. You can close this page."),
+    };
+    (title, html! { h1 { (title) } p { (text) } })
+}
+
 pub fn posts(posts: &[PostEntry]) -> Markup {
     html! {
         h1 { "Blog" }
