@@ -257,7 +257,12 @@ async fn pending(cold: &Cold) -> Result<Vec<String>> {
             Ok(pending.iter().map(|migration| migration.name.to_owned()).collect())
         })
     });
-    names.await.map_err(connect::explain)
+    names.await.map_err(|error| match connect::explain(error) {
+        Error::Refused { what } if !what.starts_with("the ") => {
+            Error::Refused { what: format!("the PostgreSQL database cannot be used: {what}") }
+        }
+        other => other,
+    })
 }
 
 async fn migrate_under_lock(tx: &mut Tx<'_>) -> Result<()> {
