@@ -155,7 +155,9 @@ fn briefly(name: &str, error: Error) -> Error {
     let words = source.to_string();
     let line = words.lines().next().unwrap_or_default();
     let line = line.split_once(" in --").map_or(line, |(first, _)| first);
-    Error::Refused { what: format!("the migration {name} cannot be applied to it, and nothing was changed: {line}") }
+    Error::Refused {
+        what: format!("the migration {name} cannot be applied to it, and nothing was changed: {line}"),
+    }
 }
 
 fn checksum(text: &str) -> String {

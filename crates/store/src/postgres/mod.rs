@@ -16,6 +16,7 @@ mod listen;
 mod news;
 mod nodes;
 mod pool;
+mod pulse;
 mod tls;
 mod url;
 
@@ -40,9 +41,10 @@ use hot::callback::{Tried, TryVerb};
 use hot::finish::{FinishItem, FinishVerb};
 use hot::intake::IntakeVerb;
 use hot::moving::MoveVerb;
-use lane::{BATCH_LIMIT, BY_HASH, BY_LOOKUP, Lane};
+use lane::{BY_HASH, BY_LOOKUP, Lane};
 use news::News;
 use pool::Cold;
+use pulse::Pulse;
 
 /// Nodes that migrate at the same time go one after the other. The number is this program's, by chance.
 const MIGRATION_LOCK: &str = "select pg_advisory_xact_lock(7064411293054182)";
@@ -68,15 +70,16 @@ impl Postgres {
     /// Connects, migrates under a lock, says that this node lives and starts the tasks. Connections are made when needed.
     pub(crate) async fn open(url: &str, node: &str, wake: Arc<Wake>) -> Result<Postgres> {
         let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let closing = CancellationToken::new();
+        let pulse = Pulse::new(&connector, &closing);
+        let cold = Cold::new(&connector, &pulse)?;
         let news = Arc::new(News::new(node, wake));
         // A database that is up to date needs no write to start.
         if !pending(&cold).await?.is_empty() {
-            cold.write(&news, |tx| Box::pin(migrate_under_lock(tx))).await?;
+            cold.write_patiently(&news, |tx| Box::pin(migrate_under_lock(tx))).await?;
         }
 
-        let closing = CancellationToken::new();
-        let lane = |plans, verb| Lane::new(&connector, plans, shard(node, verb));
+        let lane = |plans, verb| Lane::new(&connector, &pulse, plans, shard(node, verb));
         let (intake, taking_in) =
             Collector::start(IntakeVerb { news: news.clone() }, lane(BY_LOOKUP, 1), &closing);
         let (finish, finishing) =
@@ -109,14 +112,12 @@ impl Postgres {
     }
 
     pub(crate) async fn pending_migrations(url: &str) -> Result<Vec<String>> {
-        let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let cold = Cold::for_one_look(url)?;
         pending(&cold).await
     }
 
     pub(crate) async fn read_setting(url: &str, name: &str) -> Result<Option<String>> {
-        let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let cold = Cold::for_one_look(url)?;
         let name = name.to_owned();
         let found = cold.read(move |tx| {
             let name = name.clone();
@@ -172,15 +173,13 @@ impl Postgres {
             return Err(collector::closed());
         }
         let mut lane = self.callbacks.lock().await;
-        let session = lane.session().await?;
-        let claiming = hot::callback::claim(session, &walk, room);
-        match tokio::time::timeout(BATCH_LIMIT, claiming).await {
-            Ok(claimed) => claimed,
-            Err(_) => {
-                lane.hang_up();
-                Err(Error::away("no answer of the database within 20 s"))
-            }
-        }
+        let pulse = lane.pulse.clone();
+        // Broken off, what was claimed becomes free when its lease ends.
+        let claiming = async { hot::callback::claim(lane.session().await?, &walk, room).await };
+        pulse.watch(claiming).await.unwrap_or_else(|silent| {
+            lane.hang_up();
+            Err(silent.into())
+        })
     }
 
     pub(crate) async fn record_callback(

@@ -15,6 +15,7 @@ mod connections;
 mod end;
 mod figures;
 mod fill;
+mod frozen;
 mod intake;
 mod list;
 mod nodes;

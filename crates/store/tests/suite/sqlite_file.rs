@@ -173,7 +173,10 @@ async fn the_file_of_another_program_is_refused_in_one_line_and_left_alone() {
 
         let what = refusal(&path).await;
 
-        assert!(what.contains("theirs.db") && what.contains(named) && what.contains("another program"), "{what}");
+        assert!(
+            what.contains("theirs.db") && what.contains(named) && what.contains("another program"),
+            "{what}"
+        );
         assert!(!what.contains('\n') && what.len() < 300, "{what}");
         assert!(Store::pending_migrations(&Location::Sqlite(path.clone())).await.is_err());
         let tables = "select count(*) from sqlite_schema where name = 'live_jobs'";
