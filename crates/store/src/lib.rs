@@ -15,6 +15,7 @@ mod fill;
 mod job;
 mod migrate;
 mod postgres;
+mod rate;
 mod settings;
 mod sqlite;
 mod tx;

@@ -19,9 +19,9 @@ impl App {
     }
 
     /// For writes: the key, and a place in both windows.
-    pub fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
+    pub async fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
         let caller = self.require_key(context, headers)?;
-        let left = self.limits.count_write(context.client(), self.clock.now_ms())?;
+        let left = self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
         context.set_left(left);
         Ok(caller)
     }

@@ -33,7 +33,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, figures, migrate, settings};
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, SharedHit, SharedVerdict, figures, migrate, settings};
 use claims::Claims;
 use collector::Collector;
 use connect::Connector;
@@ -41,6 +41,7 @@ use hot::callback::{Tried, TryVerb};
 use hot::finish::{FinishItem, FinishVerb};
 use hot::intake::IntakeVerb;
 use hot::moving::MoveVerb;
+use hot::rate::{self, RateVerb};
 use lane::{BY_HASH, BY_LOOKUP, Lane};
 use news::News;
 use pool::Cold;
@@ -57,6 +58,7 @@ pub(crate) struct Postgres {
     finish: Collector<FinishVerb>,
     moving: Collector<MoveVerb>,
     tries: Collector<TryVerb>,
+    rates: Collector<RateVerb>,
     claims: Claims,
     /// Claims of callbacks; there is one loop that makes them.
     callbacks: tokio::sync::Mutex<Lane>,
@@ -86,6 +88,7 @@ impl Postgres {
             Collector::start(FinishVerb { news: news.clone() }, lane(BY_HASH, 2), &closing);
         let (moving, moves) = Collector::start(MoveVerb { news: news.clone() }, lane(BY_HASH, 3), &closing);
         let (tries, recording) = Collector::start(TryVerb, lane(BY_HASH, 4), &closing);
+        let (rates, counting) = Collector::start(RateVerb, lane(rate::SETTINGS, 7), &closing);
         let (claims, claiming) = Claims::start(node, lane(BY_LOOKUP, 5), news.clone(), closing.clone());
         let listening = tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone()));
 
@@ -97,9 +100,10 @@ impl Postgres {
             finish,
             moving,
             tries,
+            rates,
             claims,
             callbacks: tokio::sync::Mutex::new(lane(BY_LOOKUP, 6)),
-            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, claiming, listening]),
+            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, counting, claiming, listening]),
             _closes: closing.clone().drop_guard(),
             closing,
         };
@@ -190,6 +194,10 @@ impl Postgres {
     ) -> Result<Fenced> {
         let id = claimed.callback.id.clone();
         self.tries.submit(Tried { id, attempt: claimed.attempt, round: claimed.round, tried, end }).await
+    }
+
+    pub(crate) async fn count_shared(&self, hit: SharedHit) -> Result<SharedVerdict> {
+        self.rates.submit(hit).await
     }
 
     /// Says that this node lives, by the database's clock, and marks the minute as up.
