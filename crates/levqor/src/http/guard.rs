@@ -21,7 +21,8 @@ impl App {
     /// For writes: the key, and a place in both windows.
     pub async fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
         let caller = self.require_key(context, headers)?;
-        let left = self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
+        let left =
+            self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
         context.set_left(left);
         Ok(caller)
     }

@@ -100,7 +100,8 @@ impl Limits {
             return Err(refusal(self.burst, wait_ms, now_ms));
         }
         let left = self.take(&self.writes, client, now_ms)?;
-        let hit = SharedHit { client: key.to_string(), client_limit, global_limit, window_ms: WINDOW_MS as i64 };
+        let hit =
+            SharedHit { client: key.to_string(), client_limit, global_limit, window_ms: WINDOW_MS as i64 };
         match store.count_shared(hit).await {
             Ok(SharedVerdict::Counted { left: of_all }) => {
                 Ok(Left { remaining: left.remaining.min(of_all), ..left })

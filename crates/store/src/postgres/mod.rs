@@ -33,7 +33,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, SharedHit, SharedVerdict, figures, migrate, settings};
+use crate::{
+    CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, SharedHit, SharedVerdict, figures,
+    migrate, settings,
+};
 use claims::Claims;
 use collector::Collector;
 use connect::Connector;

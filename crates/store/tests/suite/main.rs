@@ -20,6 +20,7 @@ mod intake;
 mod list;
 mod nodes;
 mod prune;
+mod rates;
 mod record;
 mod retry;
 mod schema;

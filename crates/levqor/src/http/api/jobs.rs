@@ -140,7 +140,7 @@ pub async fn delete_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
     app.engine.delete_job(job_id, &caller.actor).await?;

@@ -50,7 +50,8 @@ impl Verb for RateVerb {
 }
 
 async fn count(session: &mut Session, items: &[&SharedHit]) -> Result<Vec<SharedVerdict>> {
-    let scopes: BTreeMap<&str, ()> = items.iter().flat_map(|hit| scopes(hit)).map(|(scope, _)| (scope, ())).collect();
+    let scopes: BTreeMap<&str, ()> =
+        items.iter().flat_map(|hit| scopes(hit)).map(|(scope, _)| (scope, ())).collect();
     let scopes: Vec<&str> = scopes.into_keys().collect();
     session.client().batch_execute("begin").await?;
     let (mut windows, mut now_ms) = (BTreeMap::<String, SharedWindow>::new(), 0);
