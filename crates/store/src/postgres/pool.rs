@@ -84,7 +84,7 @@ impl Cold {
 
     /// Does `work` with a connection as long as the database lives. One that it does not answer on is not used again.
     async fn watched<T>(&self, work: impl AsyncFnOnce(&mut Object) -> Result<T>) -> Result<T> {
-        let mut client = self.pulse.watch(self.pool.get()).await??;
+        let mut client = self.pulse.wait(self.pool.get()).await??;
         match self.pulse.watch(work(&mut client)).await {
             Ok(outcome) => outcome,
             Err(silent) => {
@@ -97,7 +97,7 @@ impl Cold {
     /// The database's own upkeep, all of it at once. Each of these statements refuses to stand in a transaction.
     pub async fn maintain(&self) -> Result<()> {
         // A connection of its own, not given back: the setting would stay on it.
-        let client = Object::take(self.client().await?);
+        let client = Object::take(self.pool.get().await?);
         for statement in ["set statement_timeout = 0", "vacuum (analyze)", "checkpoint"] {
             client.batch_execute(statement).await?;
         }

@@ -66,18 +66,22 @@ impl Pulse {
         }))
     }
 
-    /// Waits for `work` as long as the database lives.
+    /// Waits for an answer of the database as long as it lives.
     pub async fn watch<T>(&self, work: impl Future<Output = T>) -> std::result::Result<T, Silent> {
+        let output = self.wait(work).await?;
+        self.0.answers.fetch_add(1, Ordering::Relaxed);
+        Ok(output)
+    }
+
+    /// The same for what may end without an answer of the database, and is no sign of life.
+    pub async fn wait<T>(&self, work: impl Future<Output = T>) -> std::result::Result<T, Silent> {
         let mut silence = self.0.silent.subscribe();
         if *silence.borrow() {
             return Err(SILENT);
         }
         tokio::select! {
             biased;
-            output = work => {
-                self.0.answers.fetch_add(1, Ordering::Relaxed);
-                Ok(output)
-            }
+            output = work => Ok(output),
             silent = self.0.lose_patience() => Err(silent),
             _ = silence.wait_for(|silent| *silent) => Err(SILENT),
         }
