@@ -23,8 +23,14 @@ macro_rules! migrations {
 }
 
 /// In order. A step that was released is never edited: its checksum is in every database.
-const ALL: &[Migration] =
-    migrations!["0001_core", "0002_users", "0003_audit", "0004_connections", "0005_backups", "0006_rate_windows"];
+const ALL: &[Migration] = migrations![
+    "0001_core",
+    "0002_users",
+    "0003_audit",
+    "0004_connections",
+    "0005_backups",
+    "0006_rate_windows"
+];
 
 // Differs because each engine keeps its catalogue elsewhere.
 const HAS_TABLE: Sql = Sql::Each {
