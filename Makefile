@@ -38,6 +38,7 @@ test: ## Run all tests on both engines; brings its own PostgreSQL and chromium
 	cargo build --locked -p levqor-testkit --bins
 	$(TARGET)/debug/levqor-testkit-browser
 	$(PG) run -- cargo test --workspace --locked
+	LEVQOR_TEST_HTTP_ENGINE=postgres $(PG) run -- cargo test --locked -p levqor --test http
 
 lint: ## Check formatting and lints
 	cargo fmt --all --check

@@ -3,6 +3,10 @@
 //! A sliding log, not buckets that refill: in no window of `window_ms` is more let through than the limit. Refused
 //! requests do not count. Nothing here reads a clock; the caller puts one lock around it.
 
+mod shared;
+
+pub use shared::{SHARED_MOST, SharedWindow};
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,6 +16,12 @@ const MAX_ENTRIES: u32 = 600;
 /// Who is counted: an IPv4 address, or a network of IPv6, because one customer has a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(IpAddr);
+
+impl std::fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl From<IpAddr> for ClientKey {
     fn from(ip: IpAddr) -> Self {
@@ -71,6 +81,21 @@ impl Log {
                 entry.hits += hits;
             }
             _ => self.entries.push_back(Entry { first_ms: now_ms, last_ms: now_ms, hits }),
+        }
+    }
+
+    /// Takes the newest hits out again.
+    fn take_back(&mut self, mut hits: u32) {
+        while hits > 0
+            && let Some(entry) = self.entries.back_mut()
+        {
+            let taken = hits.min(entry.hits);
+            entry.hits -= taken;
+            self.total -= taken;
+            hits -= taken;
+            if entry.hits == 0 {
+                self.entries.pop_back();
+            }
         }
     }
 
@@ -160,6 +185,14 @@ impl Limiter {
         self.all.add(hits, now_ms, grain_ms(self.global, self.window_ms));
         self.clients[place].log.add(hits, now_ms, grain_ms(limit, self.window_ms));
         self.allowed(Some(place))
+    }
+
+    /// Takes back what was counted for a request that somebody else refused: refused requests do not count.
+    pub fn give_back(&mut self, client: ClientKey, hits: u32) {
+        if let Some(place) = self.places.get(&client) {
+            self.clients[*place].log.take_back(hits);
+            self.all.take_back(hits);
+        }
     }
 
     /// How many clients are remembered.

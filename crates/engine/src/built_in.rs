@@ -8,7 +8,8 @@ use levqor_core::audit::Actor;
 use levqor_core::mail;
 use levqor_core::workflow::Problem;
 
-use crate::{Shared, claim};
+use crate::Shared;
+use crate::chain::chain;
 
 /// Names that begin so are Levqor's own.
 pub(crate) const PREFIX: &str = "levqor-";
@@ -43,7 +44,7 @@ pub(crate) async fn store_all(shared: &Shared) -> bool {
             Err(error) => Err(error),
         };
         if let Err(error) = refreshed {
-            tracing::warn!(workflow = name, error = %claim::chain(&error), "a built-in workflow cannot be stored; trying again");
+            tracing::warn!(workflow = name, error = %chain(&error), "a built-in workflow cannot be stored; trying again");
             return false;
         }
     }

@@ -13,9 +13,10 @@ use levqor_core::signature;
 use levqor_store::{CallbackEnd, CallbackTry, ClaimedCallback};
 use tokio::sync::Notify;
 
+use crate::Shared;
+use crate::chain::chain;
 use crate::figures::Counters;
-use crate::hosts::Hosts;
-use crate::{Shared, claim};
+use crate::hosts::{Hosts, SLOW};
 
 /// How long a receiver has, in all.
 const RECEIVER_MS: u64 = 15_000;
@@ -30,17 +31,17 @@ const POLL: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_millis(10);
 
 pub(crate) async fn callback_loop(shared: Arc<Shared>) {
-    let hosts = Arc::new(Hosts::new(shared.settings.callbacks_per_host));
-    let room = Arc::new(Notify::new());
+    let hosts = Arc::new(Hosts::new(shared.settings.callbacks_at_once, shared.settings.callbacks_per_host));
+    let changed = Arc::new(Notify::new());
     let mut failing = false;
     while !shared.stopping.is_cancelled() {
         let began = Instant::now();
-        let free = shared.settings.callbacks_at_once.saturating_sub(hosts.under_way());
+        let (free, room) = hosts.room();
         let claimed = match free {
             0 => Ok(Vec::new()),
             free => {
                 let now_ms = shared.clock.now_ms();
-                shared.store.claim_callbacks(free.min(CLAIM_AT_ONCE), &hosts.room(), now_ms).await
+                shared.store.claim_callbacks(free.min(CLAIM_AT_ONCE), &room, now_ms).await
             }
         };
         let took = began.elapsed();
@@ -50,12 +51,12 @@ pub(crate) async fn callback_loop(shared: Arc<Shared>) {
                 failing = false;
                 found = !claimed.is_empty();
                 for callback in claimed {
-                    spawn_delivery(&shared, &hosts, &room, callback);
+                    spawn_delivery(&shared, &hosts, &changed, callback);
                 }
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(error = %claim::chain(&error), "callbacks cannot be read; trying again");
+                    tracing::warn!(error = %chain(&error), "callbacks cannot be read; trying again");
                 }
                 failing = true;
             }
@@ -68,20 +69,29 @@ pub(crate) async fn callback_loop(shared: Arc<Shared>) {
         }
         tokio::select! {
             _ = shared.store.callback_wake(), if !failing => {}
-            _ = room.notified(), if !failing => {}
+            _ = changed.notified(), if !failing => {}
             _ = tokio::time::sleep(POLL) => {}
             _ = shared.stopping.cancelled() => {}
         }
     }
 }
 
-fn spawn_delivery(shared: &Arc<Shared>, hosts: &Arc<Hosts>, room: &Arc<Notify>, claimed: ClaimedCallback) {
+fn spawn_delivery(shared: &Arc<Shared>, hosts: &Arc<Hosts>, changed: &Arc<Notify>, claimed: ClaimedCallback) {
     hosts.begin(&claimed.callback.host);
-    let (shared, hosts, room) = (shared.clone(), hosts.clone(), room.clone());
+    let (shared, hosts, changed) = (shared.clone(), hosts.clone(), changed.clone());
     shared.clone().tasks.spawn(async move {
-        let well = deliver(&shared, &claimed).await;
-        hosts.end(&claimed.callback.host, well);
-        room.notify_one();
+        let host = &claimed.callback.host;
+        let mut delivery = std::pin::pin!(deliver(&shared, &claimed));
+        let (well, slow) = match tokio::time::timeout(SLOW, delivery.as_mut()).await {
+            Ok(well) => (well, false),
+            Err(_) => {
+                hosts.slow(host);
+                changed.notify_one();
+                (delivery.await, true)
+            }
+        };
+        hosts.end(host, well, slow);
+        changed.notify_one();
     });
 }
 
@@ -175,7 +185,7 @@ async fn record(shared: &Shared, claimed: &ClaimedCallback, tried: CallbackTry, 
         match shared.store.record_callback(claimed, tried.clone(), end.clone()).await {
             Ok(_) => return,
             Err(error) if failures >= 20 || shared.giving_up.is_cancelled() => {
-                tracing::error!(error = %claim::chain(&error), callback.id = claimed.callback.id, "a callback's try could not be recorded");
+                tracing::error!(error = %chain(&error), callback.id = claimed.callback.id, "a callback's try could not be recorded");
                 return;
             }
             Err(_) => failures += 1,

@@ -10,7 +10,7 @@ use levqor_core::seal::{Keyring, SecretText};
 use levqor_store::{ConnectionRow, NewConnection, PutConnection, Resealed, Store};
 use serde_json::{Map, Value};
 
-use crate::claim::chain;
+use crate::chain::chain;
 use crate::{Engine, Shared};
 
 /// How often a change of the key begins again because connections were changed under it.

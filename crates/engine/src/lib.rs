@@ -9,6 +9,7 @@
 pub mod backup;
 mod built_in;
 mod callback;
+mod chain;
 mod claim;
 mod connections;
 mod definitions;
@@ -20,6 +21,7 @@ mod jobs;
 mod payments;
 mod record;
 mod run;
+mod running;
 mod settings;
 mod steps;
 mod turns;
@@ -32,12 +34,12 @@ use levqor_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use claim::Running;
 pub use connections::{ConnectError, check_keys, rekey};
 pub use definitions::{DefinitionError, Stored, parse_definition};
 pub use figures::Counters;
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
+pub use running::Running;
 pub use settings::{Secrets, Settings};
 
 /// Everything the parts of the engine share.
@@ -48,7 +50,7 @@ pub(crate) struct Shared {
     pub client: levqor_connectors::net::Client,
     pub connectors: levqor_connectors::Connectors,
     pub definitions: definitions::Definitions,
-    pub running: claim::Running,
+    pub running: Running,
     pub watchers: hints::Watchers,
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
@@ -106,7 +108,7 @@ impl Engine {
         );
         let shared = Shared {
             definitions: definitions::Definitions::default(),
-            running: claim::Running::default(),
+            running: Running::default(),
             watchers: hints::Watchers::default(),
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),

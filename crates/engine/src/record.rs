@@ -10,8 +10,9 @@ use levqor_core::job::{ClaimedJob, Fenced, Finish, JobError, Record, Then};
 use levqor_core::state::State;
 use levqor_store::Error;
 
+use crate::Shared;
+use crate::chain::chain;
 use crate::figures::Counters;
-use crate::{Shared, claim};
 
 /// The same record is refused so often before it counts as one that will never do.
 const REFUSALS: usize = 3;
@@ -62,7 +63,7 @@ pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record) ->
     match until_recorded(shared, &record).await {
         Ok(fenced) => fenced,
         Err(error) => {
-            tracing::error!(error = %claim::chain(&error), job.id = %job.id, "a record is refused by the database; its job fails");
+            tracing::error!(error = %chain(&error), job.id = %job.id, "a record is refused by the database; its job fails");
             fail_broken(shared, job).await;
             Fenced::Stale
         }
@@ -71,7 +72,7 @@ pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record) ->
 
 /// Not even its failure can be recorded. It stays as it is on record, for a person to look at; a restart tries it again.
 fn give_up(job: &ClaimedJob, error: &Error) {
-    tracing::error!(error = %claim::chain(error), job.id = %job.id, workflow = job.workflow, "a job's failure is refused by the database; its run is given up");
+    tracing::error!(error = %chain(error), job.id = %job.id, workflow = job.workflow, "a job's failure is refused by the database; its run is given up");
 }
 
 /// While the database is away the finished work is kept here, and nothing is claimed. An error: the database is there and
@@ -94,7 +95,7 @@ async fn until_recorded(shared: &Shared, record: &Record) -> Result<Fenced, Erro
             Err(_) if shared.giving_up.is_cancelled() => return Ok(Fenced::Stale),
             Err(error @ Error::Unavailable(_)) => {
                 if _waiting.is_none() {
-                    tracing::warn!(error = %claim::chain(&error), job.id = %record.id, "a record waits for the database");
+                    tracing::warn!(error = %chain(&error), job.id = %record.id, "a record waits for the database");
                     _waiting = Some(shared.running.unrecorded());
                 }
             }

@@ -17,10 +17,11 @@ use levqor_core::workflow::{Definition, Rerun};
 use tokio::task::JoinSet;
 
 use crate::Shared;
-use crate::claim::{self, Outside, Ran};
+use crate::chain::chain;
 use crate::definitions::{Current, check_payload};
 use crate::figures::Counters;
 use crate::record::{finish, record};
+use crate::running::{Outside, Ran};
 use crate::steps::{self, Attempt, Begun, Call, View};
 
 /// A job that was running in this many processes that died is not tried again: it may be what kills them.
@@ -75,7 +76,7 @@ async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
             failed(None, JobError::new("workflow_unreadable", message))
         }
         Err(error) => {
-            tracing::warn!(error = %claim::chain(&error), job.id = %job.id, "a workflow could not be read; the job goes back");
+            tracing::warn!(error = %chain(&error), job.id = %job.id, "a workflow could not be read; the job goes back");
             tokio::time::sleep(Duration::from_millis(200)).await;
             Prepared::Not(None, Box::new(Then::HandBack))
         }
@@ -90,7 +91,7 @@ async fn current(shared: &Shared, workflow: &str) -> Option<Current> {
         return known;
     }
     if let Err(error) = shared.definitions.refresh(&shared.store).await {
-        tracing::warn!(error = %claim::chain(&error), "workflows could not be read again; trying later");
+        tracing::warn!(error = %chain(&error), "workflows could not be read again; trying later");
     }
     shared.definitions.current(workflow)
 }

@@ -10,8 +10,9 @@ use levqor_store::{LEASE_MS, Store};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::Shared;
+use crate::chain::chain;
 use crate::figures::Counters;
-use crate::{Shared, claim};
 
 const BATCH: usize = 500;
 /// The due times of other nodes are not known here: look at least this often. On SQLite there are no other nodes.
@@ -116,7 +117,7 @@ async fn repeat<F>(
             Ok(()) => failing = false,
             Err(error) => {
                 if !failing {
-                    tracing::warn!(error = %claim::chain(&error), what, "upkeep failed; trying again");
+                    tracing::warn!(error = %chain(&error), what, "upkeep failed; trying again");
                 }
                 failing = true;
             }
@@ -176,7 +177,7 @@ async fn rescue_loop(shared: Arc<Shared>, alone: bool) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(error = %claim::chain(&error), "rescue failed; trying again");
+                    tracing::warn!(error = %chain(&error), "rescue failed; trying again");
                 }
                 failing = true;
             }
@@ -205,7 +206,7 @@ async fn due_loop(shared: Arc<Shared>, alone: bool) {
             }
             Err(error) => {
                 if !failing {
-                    tracing::warn!(error = %claim::chain(&error), "due jobs cannot be moved; trying again");
+                    tracing::warn!(error = %chain(&error), "due jobs cannot be moved; trying again");
                 }
                 failing = true;
             }
@@ -241,7 +242,7 @@ async fn prune_loop(shared: Arc<Shared>) {
             continue;
         }
         if let Err(error) = prune(&shared, now_ms).await {
-            tracing::warn!(error = %claim::chain(&error), "retention failed; trying again");
+            tracing::warn!(error = %chain(&error), "retention failed; trying again");
         }
     }
 }

@@ -4,7 +4,17 @@ use levqor_core::state::State;
 
 use crate::settings;
 use crate::tx::{Sql, Tx};
-use crate::{Figures, LiveCounts, Result, decode};
+use crate::{Figures, LiveCounts, Result, Store, decode};
+
+impl Store {
+    pub async fn figures(&self, day_start_ms: i64, now_ms: i64) -> Result<Figures> {
+        self.read(move |tx| Box::pin(figures(tx, day_start_ms, now_ms))).await
+    }
+
+    pub async fn live_counts(&self) -> Result<LiveCounts> {
+        self.read(move |tx| Box::pin(live_counts(tx))).await
+    }
+}
 
 pub(crate) const ACCEPTED: &str = "accepted";
 pub(crate) const FINISHED: &str = "finished";

@@ -17,6 +17,7 @@ mod job;
 mod migrate;
 mod payments;
 mod postgres;
+mod rate;
 mod settings;
 mod sqlite;
 mod tx;
@@ -34,10 +35,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use levqor_core::audit::{Act, Actor};
 use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
-use levqor_core::job::{ClaimedJob, Fenced, Finish, Idempotency, Intake, JobError, NewJob, Record};
+use levqor_core::job::{ClaimedJob, Fenced, Finish, Intake, JobError, NewJob, Record};
 
 use postgres::Postgres;
 use sqlite::Sqlite;
@@ -213,141 +213,7 @@ impl Store {
         on!(self, engine => engine.record_callback(claimed, tried, end))
     }
 
-    // ---- wake-ups: hints, never the truth ------------------------------------------------------------------------
-
-    /// Resolves when a callback may have become due, here or on another node, since the last call.
-    pub async fn callback_wake(&self) {
-        self.wake.callback_due().await;
-    }
-
-    /// A stream of hints, here and from other nodes: jobs that ended or were cancelled, workflows that changed.
-    pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
-        self.wake.subscribe()
-    }
-
-    // ---- the life of jobs, cold ----------------------------------------------------------------------------------
-
-    /// Ends a live job, whatever it is doing: its claim is fenced off, its callback becomes due (composed by
-    /// `levqor_core::callback::compose`), all in one commit. `NotFound` for an unknown id.
-    pub async fn end_job(&self, id: JobId, end: End, by: &Actor, now_ms: i64) -> Result<Ended> {
-        let end = Arc::new(end);
-        let action = match &*end {
-            End::Cancelled { .. } => "job.cancel",
-            End::Completed { .. } => "job.complete",
-        };
-        let act = Act::new(by, action, id.to_string(), now_ms);
-        self.write(move |tx| {
-            let (end, act) = (end.clone(), act.clone());
-            Box::pin(async move {
-                let ended = job::end::end_job(tx, id, &end, now_ms).await?;
-                if ended == Ended::Now {
-                    audit::append(tx, &act).await?;
-                }
-                Ok(ended)
-            })
-        })
-        .await
-    }
-
-    /// Puts a failed, cancelled or expired job back in the queue; its steps that failed, or of which only the start is on
-    /// record, read `retried`. `Conflict` for any other state. Its claim numbers go on growing.
-    pub async fn retry_job(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<()> {
-        let act = Act::new(by, "job.retry", id.to_string(), now_ms);
-        self.write(move |tx| {
-            let act = act.clone();
-            Box::pin(async move {
-                job::retry::retry_job(tx, id, now_ms).await?;
-                audit::append(tx, &act).await
-            })
-        })
-        .await
-    }
-
-    /// Deletes a finished job with its steps and callbacks. `Conflict` before its end, and while its callback is still due.
-    pub async fn delete_job(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<()> {
-        let act = Act::new(by, "job.delete", id.to_string(), now_ms);
-        self.write(move |tx| {
-            let act = act.clone();
-            Box::pin(async move {
-                job::prune::delete_one(tx, id).await?;
-                audit::append(tx, &act).await
-            })
-        })
-        .await
-    }
-
-    /// Makes the job's newest callback due at once, with a fresh schedule, and returns its id. `Conflict` when the job
-    /// has none (no URL, or not ended).
-    pub async fn redeliver(&self, id: JobId, by: &Actor, now_ms: i64) -> Result<String> {
-        let act = Act::new(by, "job.redeliver", id.to_string(), now_ms);
-        self.write(move |tx| {
-            let act = act.clone();
-            Box::pin(async move {
-                let callback_id = callback::redeliver(tx, id, now_ms).await?;
-                let act = act.detail(serde_json::json!({"callback": callback_id}));
-                audit::append(tx, &act).await?;
-                Ok(callback_id)
-            })
-        })
-        .await
-    }
-
-    /// What an intake under this key would meet, without storing anything; `None` for a key that is not in use.
-    pub async fn find_intake(
-        &self,
-        caller: &str,
-        idempotency: &Idempotency,
-        now_ms: i64,
-    ) -> Result<Option<Intake>> {
-        let caller = caller.to_owned();
-        let idempotency = idempotency.clone();
-        self.read(move |tx| {
-            let caller = caller.clone();
-            let idempotency = idempotency.clone();
-            Box::pin(async move { job::intake::find(tx, &caller, &idempotency, now_ms).await })
-        })
-        .await
-    }
-
-    pub async fn find_status(&self, id: JobId) -> Result<Option<StatusRow>> {
-        self.read(move |tx| Box::pin(job::find::status(tx, id))).await
-    }
-
-    pub async fn find_job(&self, id: JobId) -> Result<Option<JobRow>> {
-        self.read(move |tx| Box::pin(job::find::job(tx, id))).await
-    }
-
-    pub async fn list_jobs(&self, filter: &JobFilter) -> Result<JobPage> {
-        let filter = filter.clone();
-        self.read(move |tx| {
-            let filter = filter.clone();
-            Box::pin(async move { job::list::jobs(tx, &filter).await })
-        })
-        .await
-    }
-
-    // ---- upkeep: each is one turn of a loop, bounded in size -----------------------------------------------------
-
-    /// Moves scheduled and waiting jobs that are due to the queue, oldest due first, at most `limit`. Returns how many,
-    /// and when the next one is due.
-    pub async fn move_due(&self, now_ms: i64, limit: usize) -> Result<(usize, Option<i64>)> {
-        // Looked at first: an idle server writes nothing.
-        match self.read(|tx| Box::pin(upkeep::next_due(tx))).await? {
-            Some(next_ms) if next_ms <= now_ms => {
-                self.write(move |tx| Box::pin(upkeep::move_due(tx, now_ms, limit))).await
-            }
-            next_ms => Ok((0, next_ms)),
-        }
-    }
-
-    /// Moves jobs whose workflow has a definition by now to the queue, at most `limit`.
-    pub async fn move_defined(&self, limit: usize) -> Result<usize> {
-        // Looked at first: an idle server writes nothing.
-        if !self.read(|tx| Box::pin(upkeep::is_any_defined(tx))).await? {
-            return Ok(0);
-        }
-        self.write(move |tx| Box::pin(upkeep::move_defined(tx, limit))).await
-    }
+    // ---- liveness: native to each engine --------------------------------------------------------------------------------
 
     /// Says that this node lives (PostgreSQL: database clock; no-op on SQLite), and marks the minute as up.
     pub async fn beat(&self, now_ms: i64) -> Result<()> {
@@ -360,80 +226,19 @@ impl Store {
         on!(self, engine => engine.rescue(limit))
     }
 
-    /// The running jobs of this node with their claim numbers: what is not among them has been taken away.
-    pub async fn list_mine(&self) -> Result<Vec<(JobId, i64)>> {
-        let node = self.node.clone();
-        self.read(move |tx| {
-            let node = node.clone();
-            Box::pin(async move { upkeep::list_mine(tx, &node).await })
-        })
-        .await
+    // ---- wake-ups: hints, never the truth ------------------------------------------------------------------------
+
+    /// Resolves when a callback may have become due, here or on another node, since the last call.
+    pub async fn callback_wake(&self) {
+        self.wake.callback_due().await;
     }
 
-    /// Deletes one small batch of what retention no longer keeps: jobs finished before `finished_before_ms` (and, with
-    /// `keep_newest`, beyond that count), idempotency keys older than 24 h, old rollups, tries of mails from before then.
-    /// Returns how many jobs went.
-    pub async fn prune(
-        &self,
-        finished_before_ms: i64,
-        keep_newest: Option<i64>,
-        now_ms: i64,
-    ) -> Result<usize> {
-        self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
-        self.write(move |tx| Box::pin(emails::sweep(tx, finished_before_ms, now_ms))).await?;
-        let after = locked(&self.prune_after).clone();
-        let found = self
-            .read(move |tx| {
-                let after = after.clone();
-                Box::pin(async move { job::prune::find(tx, &after, finished_before_ms, keep_newest).await })
-            })
-            .await?;
-        let deleted = match found.piece {
-            None => 0,
-            Some(piece) => {
-                self.write(move |tx| {
-                    let piece = piece.clone();
-                    Box::pin(async move { job::prune::delete(tx, &piece).await })
-                })
-                .await?
-            }
-        };
-        *locked(&self.prune_after) = found.next_after;
-        Ok(deleted)
+    /// A stream of hints, here and from other nodes: jobs that ended or were cancelled, workflows that changed.
+    pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
+        self.wake.subscribe()
     }
 
     // ---- the rest ------------------------------------------------------------------------------------------------
-
-    /// A small value kept by the installation (the callback secret made at first start).
-    pub async fn find_setting(&self, name: &str) -> Result<Option<String>> {
-        let name = name.to_owned();
-        self.read(move |tx| {
-            let name = name.clone();
-            Box::pin(async move { settings::find(tx, &name).await })
-        })
-        .await
-    }
-
-    /// Stores `value` unless there is one; returns the one in force. Two nodes at their first start agree.
-    pub async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String> {
-        if let Some(present) = self.find_setting(name).await? {
-            return Ok(present);
-        }
-        let (name, value) = (name.to_owned(), value.to_owned());
-        self.write(move |tx| {
-            let (name, value) = (name.clone(), value.clone());
-            Box::pin(async move { settings::or_insert(tx, &name, &value).await })
-        })
-        .await
-    }
-
-    pub async fn figures(&self, day_start_ms: i64, now_ms: i64) -> Result<Figures> {
-        self.read(move |tx| Box::pin(figures::figures(tx, day_start_ms, now_ms))).await
-    }
-
-    pub async fn live_counts(&self) -> Result<LiveCounts> {
-        self.read(move |tx| Box::pin(figures::live_counts(tx))).await
-    }
 
     /// A trivial read, for /health.
     pub async fn ping(&self) -> Result<()> {

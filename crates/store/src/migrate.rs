@@ -29,8 +29,9 @@ const ALL: &[Migration] = migrations![
     "0003_audit",
     "0004_connections",
     "0005_backups",
-    "0006_emails",
-    "0007_payments"
+    "0006_rate_windows",
+    "0007_emails",
+    "0008_payments"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.
@@ -38,6 +39,28 @@ const HAS_TABLE: Sql = Sql::Each {
     sqlite: "select 1 from sqlite_schema where type = 'table' and name = 'migrations'",
     postgres: "select 1 where to_regclass('migrations') is not null",
 };
+
+/// What a database without our table of migrations may not have: it would be another program's. (`users` of the first version
+/// is taken over, on SQLite.)
+// Differs because each engine keeps its catalogue elsewhere. On PostgreSQL another node may just have migrated: one snapshot
+// shows both or neither.
+const FOREIGN: Sql = Sql::Each {
+    sqlite: "select type, lower(name) from sqlite_schema where lower(name) in ('jobs', 'live_jobs', 'finished_jobs', 'steps',
+        'callbacks', 'callback_tries', 'idempotency_keys', 'workflows', 'workflow_versions', 'rollups', 'settings', 'nodes')
+        order by name limit 1",
+    postgres: "select case relkind when 'v' then 'view' when 'i' then 'index' else 'table' end, relname::text
+        from pg_class where relnamespace = current_schema()::regnamespace
+        and relname in ('users', 'jobs', 'live_jobs', 'finished_jobs', 'steps', 'callbacks', 'callback_tries',
+            'idempotency_keys', 'workflows', 'workflow_versions', 'rollups', 'settings', 'nodes')
+        and not exists (
+            select from pg_class where relnamespace = current_schema()::regnamespace and relname = 'migrations'
+        )
+        order by relname limit 1",
+};
+
+/// The columns that the first version gave its people.
+const FIRST_USERS: [&str; 8] =
+    ["id", "email", "name", "locale", "currency", "meta", "created_at", "updated_at"];
 
 impl Migration {
     fn text(&self, tx: &Tx<'_>) -> &'static str {
@@ -53,9 +76,15 @@ pub(crate) fn names() -> Vec<String> {
 pub(crate) async fn pending(tx: &mut Tx<'_>) -> Result<Vec<&'static Migration>> {
     let mut applied = Vec::new();
     if tx.query_opt(HAS_TABLE, &[]).await?.is_some() {
-        for row in tx.query("select name, checksum from migrations order by name", &[]).await? {
+        let rows = tx.query("select name, checksum from migrations order by name", &[]).await;
+        for row in rows.map_err(|error| match error {
+            Error::Bug(_) => foreign("the table migrations"),
+            other => other,
+        })? {
             applied.push((row.text(0)?, row.text(1)?));
         }
+    } else {
+        refuse_foreign(tx).await?;
     }
     for (name, sum) in &applied {
         match ALL.iter().find(|migration| migration.name == name) {
@@ -88,7 +117,7 @@ pub(crate) async fn run(tx: &mut Tx<'_>) -> Result<()> {
     for migration in pending(tx).await? {
         tracing::info!(migration = migration.name, "migrating the database");
         let text = migration.text(tx);
-        tx.script(text).await?;
+        tx.script(text).await.map_err(|error| briefly(migration.name, error))?;
         let sum = checksum(text);
         tx.execute(
             "insert into migrations (name, checksum) values ($1, $2)",
@@ -97,6 +126,46 @@ pub(crate) async fn run(tx: &mut Tx<'_>) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// Refuses a database that has tables of our names but is not ours: migrating it would fail half-way, or worse, not fail.
+async fn refuse_foreign(tx: &mut Tx<'_>) -> Result<()> {
+    if let Some(row) = tx.query_opt(FOREIGN, &[]).await? {
+        return Err(foreign(&format!("the {} {}", row.text(0)?, row.text(1)?)));
+    }
+    if !tx.is_sqlite() {
+        return Ok(());
+    }
+    match tx.query_opt("select type from sqlite_schema where lower(name) = 'users'", &[]).await? {
+        None => return Ok(()),
+        Some(row) if row.text(0)? == "table" => {}
+        Some(row) => return Err(foreign(&format!("the {} users", row.text(0)?))),
+    }
+    let columns = tx.query("select lower(name) from pragma_table_info('users')", &[]).await?;
+    let columns = columns.iter().map(|row| row.text(0)).collect::<Result<Vec<_>>>()?;
+    match FIRST_USERS.iter().find(|column| columns.iter().all(|found| found != *column)) {
+        Some(missing) => Err(foreign(&format!("the table users without a column {missing}"))),
+        None => Ok(()),
+    }
+}
+
+fn foreign(what: &str) -> Error {
+    Error::Refused {
+        what: format!(
+            "it belongs to another program: it has {what}, which Levqor did not make; name another one, or an empty one"
+        ),
+    }
+}
+
+/// The driver repeats the whole script in its error; its first words say what is wrong.
+fn briefly(name: &str, error: Error) -> Error {
+    let Error::Bug(source) = error else { return error };
+    let words = source.to_string();
+    let line = words.lines().next().unwrap_or_default();
+    let line = line.split_once(" in --").map_or(line, |(first, _)| first);
+    Error::Refused {
+        what: format!("the migration {name} cannot be applied to it, and nothing was changed: {line}"),
+    }
 }
 
 fn checksum(text: &str) -> String {

@@ -1,7 +1,32 @@
 //! Small values that the installation keeps.
 
 use crate::tx::Tx;
-use crate::{Error, Result, migrate};
+use crate::{Error, Result, Store, migrate};
+
+impl Store {
+    /// A small value kept by the installation (the callback secret made at first start).
+    pub async fn find_setting(&self, name: &str) -> Result<Option<String>> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            let name = name.clone();
+            Box::pin(async move { find(tx, &name).await })
+        })
+        .await
+    }
+
+    /// Stores `value` unless there is one; returns the one in force. Two nodes at their first start agree.
+    pub async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String> {
+        if let Some(present) = self.find_setting(name).await? {
+            return Ok(present);
+        }
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.write(move |tx| {
+            let (name, value) = (name.clone(), value.clone());
+            Box::pin(async move { or_insert(tx, &name, &value).await })
+        })
+        .await
+    }
+}
 
 pub(crate) async fn find(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>> {
     let row = tx.query_opt("select value from settings where name = $1", &[name.into()]).await?;

@@ -324,6 +324,24 @@ pub struct UserRow {
     pub payments: Vec<Payment>,
 }
 
+/// A write to be counted by all nodes together. A limit that is not named is not shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedHit {
+    /// Who is counted, in a text that is the same on every node.
+    pub client: String,
+    pub client_limit: Option<u32>,
+    pub global_limit: Option<u32>,
+    pub window_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedVerdict {
+    /// `left`: how many more would be.
+    Counted { left: u32 },
+    /// Nothing was counted. `everybody_waits`: the limit of all clients is reached.
+    Refused { retry_after_ms: u64, everybody_waits: bool },
+}
+
 /// What exists under a name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkflowHead {

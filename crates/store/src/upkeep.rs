@@ -4,7 +4,72 @@
 use levqor_core::id::JobId;
 
 use crate::tx::{Sql, Tx};
-use crate::{Result, decode};
+use crate::{Result, Store, decode, emails, job, locked};
+
+impl Store {
+    /// Moves scheduled and waiting jobs that are due to the queue, oldest due first, at most `limit`. Returns how many,
+    /// and when the next one is due.
+    pub async fn move_due(&self, now_ms: i64, limit: usize) -> Result<(usize, Option<i64>)> {
+        // Looked at first: an idle server writes nothing.
+        match self.read(|tx| Box::pin(next_due(tx))).await? {
+            Some(next_ms) if next_ms <= now_ms => {
+                self.write(move |tx| Box::pin(move_due(tx, now_ms, limit))).await
+            }
+            next_ms => Ok((0, next_ms)),
+        }
+    }
+
+    /// Moves jobs whose workflow has a definition by now to the queue, at most `limit`.
+    pub async fn move_defined(&self, limit: usize) -> Result<usize> {
+        // Looked at first: an idle server writes nothing.
+        if !self.read(|tx| Box::pin(is_any_defined(tx))).await? {
+            return Ok(0);
+        }
+        self.write(move |tx| Box::pin(move_defined(tx, limit))).await
+    }
+
+    /// The running jobs of this node with their claim numbers: what is not among them has been taken away.
+    pub async fn list_mine(&self) -> Result<Vec<(JobId, i64)>> {
+        let node = self.node.clone();
+        self.read(move |tx| {
+            let node = node.clone();
+            Box::pin(async move { list_mine(tx, &node).await })
+        })
+        .await
+    }
+
+    /// Deletes one small batch of what retention no longer keeps: jobs finished before `finished_before_ms` (and, with
+    /// `keep_newest`, beyond that count), idempotency keys older than 24 h, old rollups, tries of mails from before
+    /// then. Returns how many jobs went.
+    pub async fn prune(
+        &self,
+        finished_before_ms: i64,
+        keep_newest: Option<i64>,
+        now_ms: i64,
+    ) -> Result<usize> {
+        self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
+        self.write(move |tx| Box::pin(emails::sweep(tx, finished_before_ms, now_ms))).await?;
+        let after = locked(&self.prune_after).clone();
+        let found = self
+            .read(move |tx| {
+                let after = after.clone();
+                Box::pin(async move { job::prune::find(tx, &after, finished_before_ms, keep_newest).await })
+            })
+            .await?;
+        let deleted = match found.piece {
+            None => 0,
+            Some(piece) => {
+                self.write(move |tx| {
+                    let piece = piece.clone();
+                    Box::pin(async move { job::prune::delete(tx, &piece).await })
+                })
+                .await?
+            }
+        };
+        *locked(&self.prune_after) = found.next_after;
+        Ok(deleted)
+    }
+}
 
 // Differs because on PostgreSQL two nodes do the same turn at the same time and must not wait for each other.
 const MOVE_DUE: Sql = Sql::Each {

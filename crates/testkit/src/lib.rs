@@ -8,6 +8,7 @@
 //! | an S3-compatible store | [`bucket::FakeBucket`] |
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
 //! | an SMTP server that takes mails, or refuses them as told | [`smtp::SmtpServer`] |
+//! | a server that hangs with its connections open | [`freezer::Freezer`] |
 //! | a folder that goes away | [`temp::TempDir`] |
 //! | to wait for a condition | [`wait::wait_until`] |
 //!
@@ -17,6 +18,7 @@
 pub mod browser;
 pub mod bucket;
 pub mod debian;
+pub mod freezer;
 pub mod postgres;
 pub mod receiver;
 pub mod script;
@@ -26,6 +28,7 @@ pub mod wait;
 
 pub use browser::{Browser, View};
 pub use bucket::FakeBucket;
+pub use freezer::Freezer;
 pub use postgres::postgres_url;
 pub use receiver::{Answer, Received, Receiver};
 pub use script::{Act, Script};

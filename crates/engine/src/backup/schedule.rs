@@ -12,7 +12,7 @@ use levqor_store::{BackupEnd, BackupRun};
 
 use super::folder::Folder;
 use super::{BackupError, Listed, Made, Result};
-use crate::claim::chain;
+use crate::chain::chain;
 use crate::figures::Counters;
 use crate::{Engine, Shared};
 

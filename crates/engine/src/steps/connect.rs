@@ -135,7 +135,7 @@ fn not_connected(error: ConnectError) -> JobError {
         ConnectError::OtherConnector { .. } => JobError::new("connection_mismatch", message),
         ConnectError::CannotOpen { .. } => JobError::new("connection_unreadable", message),
         ConnectError::Call(_) | ConnectError::NoKey | ConnectError::Store(_) => {
-            tracing::error!(error = %crate::claim::chain(&error), "a connection could not be looked up");
+            tracing::error!(error = %crate::chain::chain(&error), "a connection could not be looked up");
             JobError::new("internal_error", "the connection could not be looked up")
         }
     }

@@ -16,8 +16,9 @@ use levqor_core::workflow::EmailStep;
 use levqor_store::{EmailEnd, Error, NewEmailTry};
 
 use super::{Attempt, idempotency_key};
+use crate::Shared;
+use crate::chain::chain;
 use crate::figures::Counters;
-use crate::{Shared, claim};
 
 /// A mail that is filled in, and whose it is.
 pub(crate) struct Call {
@@ -155,7 +156,7 @@ where
                 tokio::time::sleep(Duration::from_millis((50 * failures).min(1_000))).await;
             }
             Err(error) => {
-                tracing::error!(error = %claim::chain(&error), "a try to send a mail cannot be recorded");
+                tracing::error!(error = %chain(&error), "a try to send a mail cannot be recorded");
                 return None;
             }
         }

@@ -20,9 +20,10 @@ impl App {
     }
 
     /// For writes: the key, and a place in both windows.
-    pub fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
+    pub async fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
         let caller = self.require_key(context, headers)?;
-        let left = self.limits.count_write(context.client(), self.clock.now_ms())?;
+        let left =
+            self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
         context.set_left(left);
         Ok(caller)
     }
@@ -40,8 +41,9 @@ impl App {
     }
 
     /// For writes that may be open to everybody: a place in both windows, and a name that tells callers apart.
-    pub fn require_public_write(&self, context: &Context, headers: &HeaderMap) -> Result<String> {
-        let left = self.limits.count_write(context.client(), self.clock.now_ms())?;
+    pub async fn require_public_write(&self, context: &Context, headers: &HeaderMap) -> Result<String> {
+        let left =
+            self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
         context.set_left(left);
         let nobody = || format!("public {}", context.client());
         Ok(self.keys.caller(headers).map_or_else(nobody, |caller| caller.name.to_owned()))

@@ -2,14 +2,20 @@
 //!
 //! The windows themselves are `levqor_core::rate`; this file holds the two of them (writes, wrong keys), gives them the time,
 //! and finds the address that counts: the peer's, unless a trusted proxy says for whom it speaks.
+//!
+//! Nodes on one PostgreSQL count writes together. A request goes to the database only if this node's own window lets it
+//! through, and a refusal of the database is remembered until it ends: a flood costs the database nothing. While the database is
+//! away each node goes by its own window.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, header};
 use ipnet::IpNet;
-use levqor_core::rate::{ClientKey, Limiter, Verdict};
+use levqor_core::rate::{ClientKey, Limiter, SHARED_MOST, Verdict};
+use levqor_store::{SharedHit, SharedVerdict, Store};
 
 use super::error::{ApiError, Result};
 use super::headers::{RATE_LIMIT, RATE_REMAINING, RATE_RESET, X_FORWARDED_FOR};
@@ -27,9 +33,44 @@ pub struct Left {
     pub remaining: u32,
 }
 
+/// Until when the database has refused whom, by this process's clock.
+#[derive(Default)]
+struct Refused {
+    all_until_ms: u64,
+    clients: HashMap<ClientKey, u64>,
+}
+
+impl Refused {
+    /// How long this client still has to wait.
+    fn wait_ms(&mut self, client: ClientKey, now_ms: u64) -> u64 {
+        let own = match self.clients.get(&client) {
+            Some(until_ms) if *until_ms > now_ms => *until_ms,
+            Some(_) => self.clients.remove(&client).unwrap_or_default(),
+            None => 0,
+        };
+        own.max(self.all_until_ms).saturating_sub(now_ms)
+    }
+
+    fn remember(&mut self, client: ClientKey, until_ms: u64, everybody: bool, now_ms: u64) {
+        if everybody {
+            self.all_until_ms = until_ms;
+            return;
+        }
+        if self.clients.len() >= MAX_CLIENTS {
+            self.clients.retain(|_, until_ms| *until_ms > now_ms);
+        }
+        if self.clients.len() < MAX_CLIENTS {
+            self.clients.insert(client, until_ms);
+        }
+    }
+}
+
 pub struct Limits {
     epoch: Instant,
     writes: Mutex<Limiter>,
+    refused: Mutex<Refused>,
+    burst: u32,
+    global: u32,
     wrong_keys: Mutex<Limiter>,
 }
 
@@ -38,14 +79,50 @@ impl Limits {
         let (burst, global) = (config.rate_burst, config.rate_global);
         Limits {
             epoch: Instant::now(),
+            refused: Mutex::default(),
+            burst,
+            global,
             writes: Mutex::new(Limiter::new(burst, global, WINDOW_MS, MAX_CLIENTS)),
             wrong_keys: Mutex::new(Limiter::new(burst, u32::MAX, WINDOW_MS, MAX_CLIENTS)),
         }
     }
 
     /// Counts a write, or refuses it.
-    pub fn count_write(&self, client: IpAddr, now_ms: i64) -> Result<Left> {
-        self.take(&self.writes, client, now_ms)
+    pub async fn count_write(&self, store: &Store, client: IpAddr, now_ms: i64) -> Result<Left> {
+        let shared = |limit: u32| (limit <= SHARED_MOST).then_some(limit);
+        let (client_limit, global_limit) = (shared(self.burst), shared(self.global));
+        if !store.has_nodes() || (client_limit, global_limit) == (None, None) {
+            return self.take(&self.writes, client, now_ms);
+        }
+        let key = ClientKey::from(client);
+        let wait_ms = lock(&self.refused).wait_ms(key, self.elapsed_ms());
+        if wait_ms > 0 {
+            return Err(refusal(self.burst, wait_ms, now_ms));
+        }
+        let left = self.take(&self.writes, client, now_ms)?;
+        let hit =
+            SharedHit { client: key.to_string(), client_limit, global_limit, window_ms: WINDOW_MS as i64 };
+        match store.count_shared(hit).await {
+            Ok(SharedVerdict::Counted { left: of_all }) => {
+                Ok(Left { remaining: left.remaining.min(of_all), ..left })
+            }
+            Ok(SharedVerdict::Refused { retry_after_ms, everybody_waits }) => {
+                lock(&self.writes).give_back(key, 1);
+                let elapsed_ms = self.elapsed_ms();
+                let until_ms = elapsed_ms + retry_after_ms;
+                lock(&self.refused).remember(key, until_ms, everybody_waits, elapsed_ms);
+                Err(refusal(self.burst, retry_after_ms, now_ms))
+            }
+            // The own window has allowed it; what comes of the write the database will say itself.
+            Err(error) => {
+                tracing::debug!(%error, "a write was counted by this node alone");
+                Ok(left)
+            }
+        }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
     }
 
     /// Counts a wrong key: the error says whether the client is told so, or to wait.
@@ -59,22 +136,27 @@ impl Limits {
     }
 
     fn take(&self, limiter: &Mutex<Limiter>, client: IpAddr, now_ms: i64) -> Result<Left> {
-        let elapsed_ms = self.epoch.elapsed().as_millis() as u64;
-        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
-        let (limit, retry_after_ms) = match limiter.take(ClientKey::from(client), 1, elapsed_ms) {
-            Verdict::Allowed { limit, remaining, .. } => return Ok(Left { limit, remaining }),
-            Verdict::Refused { limit, retry_after_ms } => (limit, retry_after_ms),
+        match lock(limiter).take(ClientKey::from(client), 1, self.elapsed_ms()) {
+            Verdict::Allowed { limit, remaining, .. } => Ok(Left { limit, remaining }),
+            Verdict::Refused { limit, retry_after_ms } => Err(refusal(limit, retry_after_ms, now_ms)),
             // One hit fits every limit, because limits are at least 1.
-            Verdict::TooMany { limit } => (limit, WINDOW_MS),
-        };
-        let wait_secs = retry_after_ms.div_ceil(1000).max(1);
-        let reset_at_secs = (now_ms.max(0) as u64 + retry_after_ms).div_ceil(1000);
-        Err(ApiError::rate_limited()
-            .header(RATE_LIMIT, HeaderValue::from(limit))
-            .header(RATE_REMAINING, HeaderValue::from(0))
-            .header(RATE_RESET, HeaderValue::from(reset_at_secs))
-            .header(header::RETRY_AFTER, HeaderValue::from(wait_secs)))
+            Verdict::TooMany { limit } => Err(refusal(limit, WINDOW_MS, now_ms)),
+        }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refusal(limit: u32, retry_after_ms: u64, now_ms: i64) -> ApiError {
+    let wait_secs = retry_after_ms.div_ceil(1000).max(1);
+    let reset_at_secs = (now_ms.max(0) as u64 + retry_after_ms).div_ceil(1000);
+    ApiError::rate_limited()
+        .header(RATE_LIMIT, HeaderValue::from(limit))
+        .header(RATE_REMAINING, HeaderValue::from(0))
+        .header(RATE_RESET, HeaderValue::from(reset_at_secs))
+        .header(header::RETRY_AFTER, HeaderValue::from(wait_secs))
 }
 
 /// The address of the client behind `peer`. Each proxy appends the address it saw, so the list is read from the right, past

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use levqor::config::{Config, Database};
+use levqor::config::Config;
 use levqor::http::{Port, Served, Server, Tls};
 use levqor::logging::LogSink;
 use levqor::sealing::Sealing;
@@ -59,13 +59,36 @@ pub struct TestServer {
     pub log: LogSink,
     stop: Option<oneshot::Sender<()>>,
     pub running: Option<JoinHandle<()>>,
-    dir: TempDir,
+    pub location: Location,
+    dir: Arc<TempDir>,
+}
+
+/// The whole suite runs on SQLite, and once more on PostgreSQL with this variable set to `postgres`.
+const ENGINE_VARIABLE: &str = "LEVQOR_TEST_HTTP_ENGINE";
+
+#[allow(clippy::disallowed_methods, reason = "a test has no Config")]
+async fn new_location(dir: &TempDir) -> Location {
+    match std::env::var(ENGINE_VARIABLE).as_deref() {
+        Ok("postgres") => Location::Postgres(levqor_testkit::postgres_url().await),
+        Ok("sqlite") | Err(_) => Location::Sqlite(dir.join("test.db")),
+        Ok(other) => panic!("{ENGINE_VARIABLE} must be sqlite or postgres, not {other:?}"),
+    }
 }
 
 impl TestServer {
     /// With these variables beside generous limits.
     pub async fn start(vars: &[(&str, &str)]) -> TestServer {
-        TestServer::start_in(TempDir::new(), vars).await
+        let dir = Arc::new(TempDir::new());
+        let location = match vars.iter().find(|(name, _)| *name == "DATABASE_URL") {
+            Some((_, url)) => Location::Postgres((*url).to_owned()),
+            None => new_location(&dir).await,
+        };
+        TestServer::start_in(dir, location, vars).await
+    }
+
+    /// On a database that is there already.
+    pub async fn start_on(location: Location, vars: &[(&str, &str)]) -> TestServer {
+        TestServer::start_in(Arc::new(TempDir::new()), location, vars).await
     }
 
     /// Ends, and starts again with the same database.
@@ -74,10 +97,10 @@ impl TestServer {
         self.running.take().unwrap().await.unwrap();
         self.engine.stop().await;
         self.engine.store().close().await;
-        TestServer::start_in(self.dir, vars).await
+        TestServer::start_in(self.dir, self.location, vars).await
     }
 
-    async fn start_in(dir: TempDir, vars: &[(&str, &str)]) -> TestServer {
+    async fn start_in(dir: Arc<TempDir>, location: Location, vars: &[(&str, &str)]) -> TestServer {
         let mut map: BTreeMap<String, String> = BTreeMap::new();
         let defaults =
             [("PORT", "0"), ("HOST", "127.0.0.1"), ("RATE_BURST", "100000"), ("RATE_GLOBAL", "100000")];
@@ -87,11 +110,7 @@ impl TestServer {
         let config = Config::from_map(&map).unwrap();
         let port = Port::reserve(&config).unwrap();
         let tls = config.tls.as_ref().map(|files| Tls::load(files).unwrap());
-        let location = match &config.database {
-            Database::Sqlite(_) => Location::Sqlite(dir.join("test.db")),
-            Database::Postgres(url) => Location::Postgres(url.reveal().to_owned()),
-        };
-        let store = Store::open(&location, "test-node").await.unwrap();
+        let store = Store::open(&location, &format!("node-{:016x}", rand::random::<u64>())).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
         settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());
@@ -120,7 +139,7 @@ impl TestServer {
             let _ = stopped.await;
         };
         let running = Some(tokio::spawn(server.run(until, Duration::from_secs(5))));
-        TestServer { address, engine, logged, log, stop: Some(stop), running, dir }
+        TestServer { address, engine, logged, log, stop: Some(stop), running, location, dir }
     }
 
     /// The folder of its database.

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::collector::{closed, describe};
-use super::hot::claim::{Unsure, claim, hand_back};
-use super::lane::{BATCH_LIMIT, Lane};
+use super::hot::claim::{claim, hand_back};
+use super::lane::Lane;
 use super::news::News;
 use crate::{Error, Result};
 
@@ -167,17 +167,16 @@ impl Claimer {
     }
 
     async fn claim(&mut self, limit: usize, now_ms: i64) -> Result<Vec<ClaimedJob>> {
-        let session = self.lane.session().await?;
-        let claiming = claim(session, &self.node, limit, now_ms);
-        let unsure = match tokio::time::timeout(BATCH_LIMIT, claiming).await {
-            Ok(Ok(jobs)) => return Ok(jobs),
-            Ok(Err(unsure)) => unsure,
-            // Each statement has its own, shorter limit at the server, so this is a network that swallows everything.
-            Err(_) => Unsure::from(Error::away("no answer of the database within 20 s")),
-        };
-        self.lane.hang_up();
-        self.owed.extend(unsure.jobs);
-        Err(unsure.error)
+        let pulse = self.lane.pulse.clone();
+        let mut unsure = Vec::new();
+        let claiming =
+            async { claim(self.lane.session().await?, &self.node, limit, now_ms, &mut unsure).await };
+        let claimed = pulse.watch(claiming).await.unwrap_or_else(|silent| Err(silent.into()));
+        if claimed.is_err() {
+            self.lane.hang_up();
+            self.owed.extend(unsure);
+        }
+        claimed
     }
 
     /// Each waiting caller gets what it asked for, in the order in which they came.
@@ -199,13 +198,9 @@ impl Claimer {
         if self.owed.is_empty() {
             return;
         }
-        let paying = async {
-            let session = self.lane.session().await?;
-            tokio::time::timeout(BATCH_LIMIT, hand_back(session, &self.node, &self.owed))
-                .await
-                .map_err(|_| Error::away("no answer of the database within 20 s"))?
-        };
-        match paying.await {
+        let pulse = self.lane.pulse.clone();
+        let paying = async { hand_back(self.lane.session().await?, &self.node, &self.owed).await };
+        match pulse.watch(paying).await.unwrap_or_else(|silent| Err(silent.into())) {
             Ok(()) => {
                 self.owed.clear();
                 self.look_at = Instant::now();

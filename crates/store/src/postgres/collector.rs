@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::lane::{BATCH_LIMIT, Lane, Session};
+use super::lane::{Lane, Session};
 use crate::{Error, Result};
 
 /// Units of weight in one batch. Measured: beyond 512 jobs a commit's cost per job no longer falls.
@@ -105,14 +105,12 @@ async fn next_batch<V: Verb>(queue: &mut Queue<V>, closing: &CancellationToken) 
 async fn run<V: Verb>(verb: &V, lane: &mut Lane, items: &[&V::Item]) -> Result<Vec<V::Answer>> {
     let mut tries = 1;
     loop {
-        let session = lane.session().await?;
-        let outcome = match tokio::time::timeout(BATCH_LIMIT, verb.run(session, items)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                lane.hang_up();
-                Err(Error::away("no answer of the database within 20 s"))
-            }
-        };
+        let pulse = lane.pulse.clone();
+        let running = async { verb.run(lane.session().await?, items).await };
+        let outcome = pulse.watch(running).await.unwrap_or_else(|silent| {
+            lane.hang_up();
+            Err(silent.into())
+        });
         match outcome {
             Err(error) if error.wants_retry() && tries < TRIES => tries += 1,
             Ok(answers) if answers.len() != items.len() => {

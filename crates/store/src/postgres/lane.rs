@@ -4,16 +4,12 @@
 //! Must not: retry work. A batch whose connection went away may or may not have been committed; its owner decides.
 
 use std::collections::HashMap;
-use std::time::Duration;
-
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::connect::Connector;
+use super::pulse::Pulse;
 use crate::{Error, Result};
-
-/// Longer than the server's own limit on a statement, so that it acts only when the network swallows everything.
-pub(super) const BATCH_LIMIT: Duration = Duration::from_secs(20);
 
 /// Fixed plans. The statements work on batches whose size the planner cannot know, and a plan that was made while a
 /// table was empty must not become a scan of it when it is full: so only index lookups are left to choose from.
@@ -31,6 +27,7 @@ pub(super) struct Lane {
     /// Spreads rows that every lane of every node counts in.
     shard: i64,
     session: Option<Session>,
+    pub pulse: Pulse,
 }
 
 /// An open connection with its prepared statements.
@@ -41,8 +38,9 @@ pub(super) struct Session {
 }
 
 impl Lane {
-    pub fn new(connector: &Connector, plans: &str, shard: i64) -> Self {
-        Lane { connector: connector.clone(), settings: format!("{PLANS}; {plans}"), shard, session: None }
+    pub fn new(connector: &Connector, pulse: &Pulse, plans: &str, shard: i64) -> Self {
+        let settings = format!("{PLANS}; {plans}");
+        Lane { connector: connector.clone(), settings, shard, session: None, pulse: pulse.clone() }
     }
 
     /// The open session; makes one when there is none.

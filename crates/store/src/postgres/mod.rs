@@ -16,6 +16,7 @@ mod listen;
 mod news;
 mod nodes;
 mod pool;
+mod pulse;
 mod tls;
 mod url;
 
@@ -32,7 +33,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, figures, migrate, settings};
+use crate::{
+    CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, SharedHit, SharedVerdict, figures,
+    migrate, settings,
+};
 use claims::Claims;
 use collector::Collector;
 use connect::Connector;
@@ -40,9 +44,11 @@ use hot::callback::{Tried, TryVerb};
 use hot::finish::{FinishItem, FinishVerb};
 use hot::intake::IntakeVerb;
 use hot::moving::MoveVerb;
-use lane::{BATCH_LIMIT, BY_HASH, BY_LOOKUP, Lane};
+use hot::rate::{self, RateVerb};
+use lane::{BY_HASH, BY_LOOKUP, Lane};
 use news::News;
 use pool::Cold;
+use pulse::Pulse;
 
 /// Nodes that migrate at the same time go one after the other. The number is this program's, by chance.
 const MIGRATION_LOCK: &str = "select pg_advisory_xact_lock(7064411293054182)";
@@ -55,6 +61,7 @@ pub(crate) struct Postgres {
     finish: Collector<FinishVerb>,
     moving: Collector<MoveVerb>,
     tries: Collector<TryVerb>,
+    rates: Collector<RateVerb>,
     claims: Claims,
     /// Claims of callbacks; there is one loop that makes them.
     callbacks: tokio::sync::Mutex<Lane>,
@@ -68,21 +75,23 @@ impl Postgres {
     /// Connects, migrates under a lock, says that this node lives and starts the tasks. Connections are made when needed.
     pub(crate) async fn open(url: &str, node: &str, wake: Arc<Wake>) -> Result<Postgres> {
         let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let closing = CancellationToken::new();
+        let pulse = Pulse::new(&connector, &closing);
+        let cold = Cold::new(&connector, &pulse)?;
         let news = Arc::new(News::new(node, wake));
         // A database that is up to date needs no write to start.
         if !pending(&cold).await?.is_empty() {
-            cold.write(&news, |tx| Box::pin(migrate_under_lock(tx))).await?;
+            cold.write_patiently(&news, |tx| Box::pin(migrate_under_lock(tx))).await?;
         }
 
-        let closing = CancellationToken::new();
-        let lane = |plans, verb| Lane::new(&connector, plans, shard(node, verb));
+        let lane = |plans, verb| Lane::new(&connector, &pulse, plans, shard(node, verb));
         let (intake, taking_in) =
             Collector::start(IntakeVerb { news: news.clone() }, lane(BY_LOOKUP, 1), &closing);
         let (finish, finishing) =
             Collector::start(FinishVerb { news: news.clone() }, lane(BY_HASH, 2), &closing);
         let (moving, moves) = Collector::start(MoveVerb { news: news.clone() }, lane(BY_HASH, 3), &closing);
         let (tries, recording) = Collector::start(TryVerb, lane(BY_HASH, 4), &closing);
+        let (rates, counting) = Collector::start(RateVerb, lane(rate::SETTINGS, 7), &closing);
         let (claims, claiming) = Claims::start(node, lane(BY_LOOKUP, 5), news.clone(), closing.clone());
         let listening = tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone()));
 
@@ -94,9 +103,10 @@ impl Postgres {
             finish,
             moving,
             tries,
+            rates,
             claims,
             callbacks: tokio::sync::Mutex::new(lane(BY_LOOKUP, 6)),
-            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, claiming, listening]),
+            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, counting, claiming, listening]),
             _closes: closing.clone().drop_guard(),
             closing,
         };
@@ -109,14 +119,12 @@ impl Postgres {
     }
 
     pub(crate) async fn pending_migrations(url: &str) -> Result<Vec<String>> {
-        let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let cold = Cold::for_one_look(url)?;
         pending(&cold).await
     }
 
     pub(crate) async fn read_setting(url: &str, name: &str) -> Result<Option<String>> {
-        let connector = Connector::new(url)?;
-        let cold = Cold::new(&connector)?;
+        let cold = Cold::for_one_look(url)?;
         let name = name.to_owned();
         let found = cold.read(move |tx| {
             let name = name.clone();
@@ -172,15 +180,13 @@ impl Postgres {
             return Err(collector::closed());
         }
         let mut lane = self.callbacks.lock().await;
-        let session = lane.session().await?;
-        let claiming = hot::callback::claim(session, &walk, room);
-        match tokio::time::timeout(BATCH_LIMIT, claiming).await {
-            Ok(claimed) => claimed,
-            Err(_) => {
-                lane.hang_up();
-                Err(Error::away("no answer of the database within 20 s"))
-            }
-        }
+        let pulse = lane.pulse.clone();
+        // Broken off, what was claimed becomes free when its lease ends.
+        let claiming = async { hot::callback::claim(lane.session().await?, &walk, room).await };
+        pulse.watch(claiming).await.unwrap_or_else(|silent| {
+            lane.hang_up();
+            Err(silent.into())
+        })
     }
 
     pub(crate) async fn record_callback(
@@ -191,6 +197,10 @@ impl Postgres {
     ) -> Result<Fenced> {
         let id = claimed.callback.id.clone();
         self.tries.submit(Tried { id, attempt: claimed.attempt, round: claimed.round, tried, end }).await
+    }
+
+    pub(crate) async fn count_shared(&self, hit: SharedHit) -> Result<SharedVerdict> {
+        self.rates.submit(hit).await
     }
 
     /// Says that this node lives, by the database's clock, and marks the minute as up.
@@ -257,7 +267,12 @@ async fn pending(cold: &Cold) -> Result<Vec<String>> {
             Ok(pending.iter().map(|migration| migration.name.to_owned()).collect())
         })
     });
-    names.await.map_err(connect::explain)
+    names.await.map_err(|error| match connect::explain(error) {
+        Error::Refused { what } if !what.starts_with("the ") => {
+            Error::Refused { what: format!("the PostgreSQL database cannot be used: {what}") }
+        }
+        other => other,
+    })
 }
 
 async fn migrate_under_lock(tx: &mut Tx<'_>) -> Result<()> {

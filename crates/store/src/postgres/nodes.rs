@@ -36,11 +36,19 @@ where beat_at_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint - $1
 const HAND_BACK: &str =
     "update live_jobs set state = 'queued', node = null where state = 'running' and node = $1";
 
+/// Windows of clients that were quiet for as long as a window is. What somebody just holds is left for the next time.
+const FORGET_QUIET: &str = "
+delete from rate_windows where scope = any (array(
+    select scope from rate_windows where until_ms < (extract(epoch from clock_timestamp()) * 1000)::bigint
+    limit 1000 for update skip locked
+))";
+
 const LEAVE: &str = "delete from nodes where id = $1";
 
 /// Says that this node lives; returns how many others do.
 pub(super) async fn beat(tx: &mut Tx<'_>, node: &str) -> Result<i64> {
     tx.execute(BEAT, &[node.into()]).await?;
+    tx.execute(FORGET_QUIET, &[]).await?;
     match tx.query_opt(COUNT_OTHERS, &[node.into(), LEASE_MS.into()]).await? {
         Some(row) => row.int(0),
         None => Ok(0),

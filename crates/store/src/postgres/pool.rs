@@ -6,9 +6,11 @@ use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
 use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use super::connect::{CONNECT_LIMIT, Connector, SESSION};
 use super::news::News;
+use super::pulse::Pulse;
 use crate::tx::{Conn, Tx};
 use crate::{Error, Result};
 
@@ -21,10 +23,17 @@ const IDLE_KEPT: Duration = Duration::from_secs(60);
 
 pub(super) struct Cold {
     pool: Pool,
+    pulse: Pulse,
 }
 
 impl Cold {
-    pub fn new(connector: &Connector) -> Result<Self> {
+    /// For a process that looks once and goes.
+    pub fn for_one_look(url: &str) -> Result<Self> {
+        let connector = Connector::new(url)?;
+        Cold::new(&connector, &Pulse::new(&connector, &CancellationToken::new()))
+    }
+
+    pub fn new(connector: &Connector, pulse: &Pulse) -> Result<Self> {
         let target = connector.target();
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let limits =
@@ -39,11 +48,7 @@ impl Cold {
             .post_create(settings)
             .build()
             .map_err(|error| Error::Bug(error.into()))?;
-        Ok(Cold { pool })
-    }
-
-    async fn client(&self) -> Result<Object> {
-        Ok(self.pool.get().await?)
+        Ok(Cold { pool, pulse: pulse.clone() })
     }
 
     /// Runs a verb in a transaction and tells its effects after the commit. The verb may run more than once; only its
@@ -54,27 +59,19 @@ impl Cold {
     {
         let mut tries = 1;
         loop {
-            match self.write_once(news, &verb).await {
+            match self.watched(async |client| transact(client, news, &verb).await).await {
                 Err(error) if error.wants_retry() && tries < TRIES => tries += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    async fn write_once<T, F>(&self, news: &News, verb: &F) -> Result<T>
+    /// The same once, for as long as it takes.
+    pub async fn write_patiently<T, F>(&self, news: &News, verb: F) -> Result<T>
     where
         F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
     {
-        let mut client = self.client().await?;
-        let transaction = client.transaction().await?;
-        let mut tx = Tx::new(Conn::Postgres(&transaction));
-        // On an error the transaction is dropped, which rolls it back.
-        let output = verb(&mut tx).await?;
-        let effects = std::mem::take(&mut tx.effects);
-        drop(tx);
-        transaction.commit().await?;
-        news.tell(&effects);
-        Ok(output)
+        transact(&mut self.pool.get().await?, news, &verb).await
     }
 
     /// Runs a reading verb, each statement on its own snapshot.
@@ -82,15 +79,25 @@ impl Cold {
     where
         F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
     {
-        let client = self.client().await?;
-        let mut tx = Tx::new(Conn::PostgresRead(&client));
-        verb(&mut tx).await
+        self.watched(async |client| verb(&mut Tx::new(Conn::PostgresRead(client))).await).await
+    }
+
+    /// Does `work` with a connection as long as the database lives. One that it does not answer on is not used again.
+    async fn watched<T>(&self, work: impl AsyncFnOnce(&mut Object) -> Result<T>) -> Result<T> {
+        let mut client = self.pulse.wait(self.pool.get()).await??;
+        match self.pulse.watch(work(&mut client)).await {
+            Ok(outcome) => outcome,
+            Err(silent) => {
+                drop(Object::take(client));
+                Err(silent.into())
+            }
+        }
     }
 
     /// The database's own upkeep, all of it at once. Each of these statements refuses to stand in a transaction.
     pub async fn maintain(&self) -> Result<()> {
         // A connection of its own, not given back: the setting would stay on it.
-        let client = Object::take(self.client().await?);
+        let client = Object::take(self.pool.get().await?);
         for statement in ["set statement_timeout = 0", "vacuum (analyze)", "checkpoint"] {
             client.batch_execute(statement).await?;
         }
@@ -100,9 +107,25 @@ impl Cold {
     /// Closes connections that were not used for a while.
     pub fn trim(&self) {
         self.pool.retain(|_, metrics| metrics.last_used() < IDLE_KEPT);
+        self.pulse.trim();
     }
 
     pub fn close(&self) {
         self.pool.close();
     }
+}
+
+async fn transact<T, F>(client: &mut Object, news: &News, verb: &F) -> Result<T>
+where
+    F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
+{
+    let transaction = client.transaction().await?;
+    let mut tx = Tx::new(Conn::Postgres(&transaction));
+    // On an error the transaction is dropped, which rolls it back.
+    let output = verb(&mut tx).await?;
+    let effects = std::mem::take(&mut tx.effects);
+    drop(tx);
+    transaction.commit().await?;
+    news.tell(&effects);
+    Ok(output)
 }

@@ -48,13 +48,14 @@ pub(super) fn parse(url: &str) -> Result<Target> {
     if config.get_application_name().is_none() {
         config.application_name("levqor");
     }
-    // A server that is gone without a word (power, a cut cable) is noticed within half a minute.
+    // A server that is gone without a word (power, a cut cable), or one connection that is (a firewall forgot it), is noticed
+    // within seconds, however slow a commit may be: what is not acknowledged is the network's doing.
     config.connect_timeout(Duration::from_secs(4));
     config
-        .keepalives_idle(Duration::from_secs(10))
-        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_idle(Duration::from_secs(2))
+        .keepalives_interval(Duration::from_secs(1))
         .keepalives_retries(3);
-    config.tcp_user_timeout(Duration::from_secs(20));
+    config.tcp_user_timeout(Duration::from_secs(3));
     Ok(Target { config, tls: connector(mode, roots.as_deref())? })
 }
 

@@ -28,8 +28,11 @@ pub(super) const NEXT_HOST: &str = "select host, due_at_ms from callbacks where 
 pub(super) const DUE: &str = "select due_at_ms, id from callbacks where host = ?1 and due_at_ms is not null and due_at_ms <= ?2 \
     order by due_at_ms, id limit ?3";
 
-const TAKE: &str = "update callbacks set due_at_ms = ?2, attempt = attempt + 1, round = round + 1 where id = ?1 \
-    returning attempt, round, job_id, url, host, body";
+/// A try that was lost with its process does not move the schedule on.
+const TAKE: &str = "update callbacks set due_at_ms = ?2, attempt = attempt + 1, \
+    round = round + iif(round > 0 and attempt > 0 and not exists \
+        (select 1 from callback_tries t where t.callback_id = callbacks.id and t.attempt = callbacks.attempt), 0, 1) \
+    where id = ?1 returning attempt, round, job_id, url, host, body";
 
 const SETTLE: &str = "update callbacks set state = ?4, due_at_ms = ?5 \
     where id = ?1 and attempt = ?2 and round = ?3 and state = 'due'";

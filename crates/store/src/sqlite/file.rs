@@ -14,8 +14,14 @@ use crate::{Error, Result, migrate, settings};
 pub(super) struct DataFile {
     pub path: PathBuf,
     pub conn: Connection,
-    /// Held as long as the file is ours; the system lets go of it when the process dies.
-    pub lock: File,
+    /// Held as long as the file is ours; the system lets go of them when the process dies.
+    pub lock: Locks,
+}
+
+/// One beside the file, which every system has, and one on the data itself, whatever path led to it.
+pub(crate) struct Locks {
+    _beside: File,
+    _data: Option<File>,
 }
 
 /// Distinct statements on the writer; a statement that falls out is prepared again, which costs tens of microseconds.
@@ -25,10 +31,11 @@ const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
 pub(super) fn open(path: &Path) -> Result<DataFile> {
     let path = resolve(path)?;
-    let lock = lock(&path)?;
+    let beside = lock_beside(&path)?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(|error| cannot(&path, error))?;
+    let lock = Locks { _beside: beside, _data: lock_data(&path)? };
     let journal = prepare(&path, &conn).map_err(|error| cannot(&path, error))?;
     if conn.is_readonly("main").map_err(|error| cannot(&path, error))? {
         return Err(refused(&path, "it cannot be written; check its permissions"));
@@ -39,7 +46,7 @@ pub(super) fn open(path: &Path) -> Result<DataFile> {
             "its file system has no shared memory for a write-ahead log; use a local disk",
         ));
     }
-    let conn = migrate(conn)?;
+    let conn = migrate(conn).map_err(|error| named(&path, error))?;
     Ok(DataFile { path, conn, lock })
 }
 
@@ -51,7 +58,8 @@ pub(super) fn pending_migrations(path: &Path) -> Result<Vec<String>> {
     let conn = open_to_read(path)?;
     let conn = Mutex::new(conn);
     let mut tx = Tx::new(Conn::Sqlite(&conn));
-    Ok(at_once(migrate::pending(&mut tx))?.iter().map(|migration| migration.name.to_owned()).collect())
+    let pending = at_once(migrate::pending(&mut tx)).map_err(|error| named(path, error))?;
+    Ok(pending.iter().map(|migration| migration.name.to_owned()).collect())
 }
 
 /// A setting, also while a server runs.
@@ -93,16 +101,55 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
         .map_err(|error| refused(path, &format!("its folder cannot be made: {error}")))
 }
 
+/// Takes the file for this process, for as long as the answer is kept; there may be none yet.
+pub(crate) fn lock(path: &Path) -> Result<Locks> {
+    let beside = lock_beside(path)?;
+    Ok(Locks { _beside: beside, _data: if path.exists() { lock_data(path)? } else { None } })
+}
+
 /// Refuses a second process. The lock is advisory and beside the file: other programs may read the live file.
-pub(crate) fn lock(path: &Path) -> Result<File> {
+fn lock_beside(path: &Path) -> Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|error| {
             refused(path, &format!("its lock file {} cannot be opened: {error}", beside.to_string_lossy()))
         })?;
+    take(&lock, path)?;
+    Ok(lock)
+}
+
+/// The same on the data itself: a hard link, or a file that is mounted elsewhere, has another lock beside it.
+///
+/// Here it is `flock`, which on Linux knows nothing of the `fcntl` locks on ranges that SQLite uses: neither is in the way of the
+/// other. Elsewhere the two are one kind of lock, and SQLite would find its own file taken.
+///
+/// Invariant: the handle lives as long as SQLite's connections do. A process that closes any handle on a file loses all
+/// of its `fcntl` locks on it.
+#[cfg(target_os = "linux")]
+fn lock_data(path: &Path) -> Result<Option<File>> {
+    use std::os::unix::fs::MetadataExt;
+
+    let file = File::open(path).map_err(|error| refused(path, &error.to_string()))?;
+    take(&file, path)?;
+    let links = file.metadata().map_or(1, |metadata| metadata.nlink());
+    if links > 1 {
+        tracing::warn!(
+            path = %path.display(), links,
+            "the database file has more than one name; its write-ahead log belongs to this one: always use the same"
+        );
+    }
+    Ok(Some(file))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lock_data(_: &Path) -> Result<Option<File>> {
+    Ok(None)
+}
+
+fn take(lock: &File, path: &Path) -> Result<()> {
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             Err(refused(path, "another Levqor process is using it; one process owns the file"))
         }
@@ -165,6 +212,14 @@ fn cannot(path: &Path, error: rusqlite::Error) -> Error {
             refused(path, "another program has locked it")
         }
         _ => error.into(),
+    }
+}
+
+/// A refusal of what is in the file, with the file's name before it.
+fn named(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Refused { what } => refused(path, &what),
+        other => other,
     }
 }
 

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use super::alone;
 use super::checkpoint::Checkpoints;
 use super::claim::{self, ClaimAsk, Claimed};
-use super::file::DataFile;
+use super::file::{DataFile, Locks};
 use super::op::{Closing, Op, Turn, execute, guarded, in_savepoint};
 use crate::tx::lock;
 use crate::wake::Wake;
@@ -24,10 +24,10 @@ use crate::{Error, Result};
 const BATCH_MOST: usize = 1_024;
 
 struct Writer {
-    // Fields are dropped in this order: the lock beside the file goes last.
+    // Fields are dropped in this order: the locks go last.
     conn: Mutex<Connection>,
     checkpoints: Checkpoints,
-    _lock: std::fs::File,
+    _lock: Locks,
     inbox: mpsc::Receiver<Op>,
     /// For jobs whose claimer went away: they are handed back through the front door.
     outbox: mpsc::Sender<Op>,

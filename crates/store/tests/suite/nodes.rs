@@ -372,3 +372,22 @@ async fn a_schema_can_be_chosen_by_the_url() {
 
     assert_eq!(run_postgres(&url, "select count(*) from apart.jobs").await[0].get::<_, i64>(0), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_of_another_program_is_refused_in_one_line() {
+    for (script, named) in [
+        ("create table jobs (id bigint)", "the table jobs"),
+        ("create table users (id text primary key)", "the table users"),
+        ("create table migrations (id bigint, batch bigint)", "the table migrations"),
+        ("create view settings as select 1 as one", "the view settings"),
+    ] {
+        let url = levqor_testkit::postgres_url().await;
+        run_postgres(&url, script).await;
+
+        let refused = Store::open(&Location::Postgres(url), "a").await.err().unwrap();
+
+        let Error::Refused { what } = &refused else { panic!("{refused:?}") };
+        assert!(what.starts_with("the PostgreSQL database cannot be used: "), "{what}");
+        assert!(what.contains(named) && what.contains("another program") && !what.contains('\n'), "{what}");
+    }
+}

@@ -35,6 +35,24 @@ async fn a_second_process_on_the_same_file_is_refused_whatever_path_it_takes() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_hard_link_to_a_file_in_use_is_refused_and_the_owner_goes_on() {
+    let world = World::sqlite().await;
+    let elsewhere = world.dir.join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let link = elsewhere.join("other.db");
+    std::fs::hard_link(world.dir.join("levqor.db"), &link).unwrap();
+
+    let what = refusal(&link).await;
+
+    assert!(what.contains("other.db ") && what.contains("another Levqor process"), "{what}");
+    world.put(job(NOON)).await;
+    assert_eq!(world.number("select count(*) from jobs").await, 1);
+    drop(world.store);
+    Store::open(&Location::Sqlite(link), "node-2").await.unwrap();
+}
+
+#[tokio::test]
 async fn folders_are_made_and_impossible_paths_are_named() {
     let dir = TempDir::new();
     Store::open(&Location::Sqlite(dir.join("a/b/levqor.db")), "node").await.unwrap();
@@ -136,4 +154,33 @@ async fn another_program_may_read_the_live_file() {
     let still: i64 = other.query_row("select count(*) from jobs", [], |row| row.get(0)).unwrap();
 
     assert_eq!((seen, still), (1, 1), "its snapshot holds while we write");
+}
+
+#[tokio::test]
+async fn the_file_of_another_program_is_refused_in_one_line_and_left_alone() {
+    let cases = [
+        ("create table jobs (id integer primary key, title text)", "the table jobs"),
+        ("create table Steps (n integer)", "the table steps"),
+        ("create table a (x); create view settings as select * from a", "the view settings"),
+        ("create table migrations (id integer, batch integer)", "the table migrations"),
+        ("create table users (id text, email text)", "the table users without a column name"),
+        ("create table people (x); create view users as select * from people", "the view users"),
+    ];
+    for (script, named) in cases {
+        let dir = TempDir::new();
+        let path = dir.join("theirs.db");
+        rusqlite::Connection::open(&path).unwrap().execute_batch(script).unwrap();
+
+        let what = refusal(&path).await;
+
+        assert!(
+            what.contains("theirs.db") && what.contains(named) && what.contains("another program"),
+            "{what}"
+        );
+        assert!(!what.contains('\n') && what.len() < 300, "{what}");
+        assert!(Store::pending_migrations(&Location::Sqlite(path.clone())).await.is_err());
+        let tables = "select count(*) from sqlite_schema where name = 'live_jobs'";
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{script}");
+    }
 }

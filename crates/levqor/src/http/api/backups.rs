@@ -98,7 +98,7 @@ pub async fn create_backup(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response> {
-    app.require_write(&context, &headers)?;
+    app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let run = app.engine.start_backup().await?;
     Ok(json(StatusCode::ACCEPTED, &BackupRunView::from(run)))

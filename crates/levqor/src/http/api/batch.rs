@@ -46,7 +46,7 @@ pub async fn submit_batch(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     body::refuse_announced(&parts.headers, app.config.batch_max_bytes)?;
     if !matches!(body::content_type(&parts.headers).as_str(), "application/x-ndjson" | "application/ndjson") {
         return Err(ApiError::content_type("application/x-ndjson"));

@@ -66,8 +66,8 @@ pub async fn create_checkout(
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let caller = match app.config.public_checkout {
-        true => app.require_public_write(&context, &parts.headers)?,
-        false => app.require_write(&context, &parts.headers)?.name.to_owned(),
+        true => app.require_public_write(&context, &parts.headers).await?,
+        false => app.require_write(&context, &parts.headers).await?.name.to_owned(),
     };
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {
@@ -115,7 +115,7 @@ pub async fn create_portal(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     Query::parse(&uri, &[], &[])?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {

@@ -36,7 +36,7 @@ pub async fn complete_job(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     // A body of another type is no result: the first version did not look at it.

@@ -71,7 +71,7 @@ pub async fn call_connector(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    app.require_write(&context, &parts.headers)?;
+    app.require_write(&context, &parts.headers).await?;
     let vendor = Vendor::named(&name.text).ok_or_else(ApiError::invalid_connector)?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {

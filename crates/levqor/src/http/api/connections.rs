@@ -78,7 +78,7 @@ pub async fn put_connection(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {
         return Err(ApiError::content_type("application/json"));
@@ -136,7 +136,7 @@ pub async fn delete_connection(
     name: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let known = name.connection_name().ok_or_else(|| ApiError::missing("connection"))?;
     app.engine.store().delete_connection(known, &caller.actor, app.clock.now_ms()).await?;

@@ -50,7 +50,7 @@ pub struct PreviewView {
         (status = 422, description = "The idempotency key was used before with another body", body = NamedError)))]
 pub async fn submit_job(State(app): State<Arc<App>>, context: Context, request: Request) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {
         return Err(ApiError::legacy_content_type("application/json"));

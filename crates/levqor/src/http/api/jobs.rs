@@ -121,7 +121,7 @@ pub async fn cancel_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
     app.engine.cancel_job(job_id, &caller.actor).await?;
@@ -140,7 +140,7 @@ pub async fn delete_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
     app.engine.delete_job(job_id, &caller.actor).await?;
@@ -159,7 +159,7 @@ pub async fn retry_job(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
     app.engine.retry_job(job_id, &caller.actor).await?;
@@ -179,7 +179,7 @@ pub async fn redeliver_callback(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let job_id = id.job_id()?;
     let callback_id = app.engine.redeliver_callback(job_id, &caller.actor).await?;

@@ -243,7 +243,7 @@ pub async fn delete_user(
     id: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let user_id = id.user_id().ok_or_else(|| ApiError::missing("user"))?;
     app.engine.store().delete_user(user_id, &caller.actor, app.clock.now_ms()).await?;
@@ -277,7 +277,7 @@ impl App {
     /// The body of a write, after the checks that come before it.
     async fn read_user_body(&self, context: &Context, request: Request) -> Result<(Caller, Bytes)> {
         let (parts, body) = request.into_parts();
-        let caller = self.require_write(context, &parts.headers)?;
+        let caller = self.require_write(context, &parts.headers).await?;
         body::refuse_announced(&parts.headers, self.config.max_content_length_bytes)?;
         if !body::is_json(&parts.headers) {
             return Err(ApiError::legacy_content_type("application/json"));

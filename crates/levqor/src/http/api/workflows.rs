@@ -144,7 +144,7 @@ pub async fn put_workflow(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
-    let caller = app.require_write(&context, &parts.headers)?;
+    let caller = app.require_write(&context, &parts.headers).await?;
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     let media_type = body::content_type(&parts.headers);
     if !MEDIA_TYPES.contains(&media_type.as_str()) && !body::is_json(&parts.headers) {
@@ -184,7 +184,7 @@ pub async fn delete_workflow(
     name: PathText,
     uri: Uri,
 ) -> Result<Response> {
-    let caller = app.require_write(&context, &headers)?;
+    let caller = app.require_write(&context, &headers).await?;
     Query::parse(&uri, &[], &[])?;
     let known = name.workflow_name().ok_or_else(|| ApiError::missing("workflow"))?;
     app.engine.delete_workflow(known, &caller.actor).await?;

@@ -12,7 +12,7 @@ use crate::{CALLBACK_LEASE_MS, CallbackEnd, CallbackTry, ClaimedCallback, HostRo
 
 /// Goes from receiver to receiver along the index, so that a backlog of one does not cost the others anything, and no
 /// further than the limit: without an order of its own, `due` takes receivers as they come. A claim whose last try left no
-/// record died with its process: that try is recorded as lost.
+/// record died with its process: that try is recorded as lost, and the schedule goes on where it was, with the same round.
 ///
 /// `room` is an object from receiver to number, because a plan for any number of them cannot look them up in an array.
 const CLAIM: &str = "
@@ -40,8 +40,10 @@ with recursive receiver (host, due_at_ms) as (
     select id, attempt, due_at_ms - $4::bigint, $4, 'lost' from due
     where attempt > 0
     on conflict (callback_id, attempt) do nothing
+    returning callback_id
 )
-update callbacks set attempt = attempt + 1, round = round + 1, due_at_ms = $1 + $4
+update callbacks set attempt = attempt + 1, due_at_ms = $1 + $4,
+    round = round + case when round > 0 and id in (select callback_id from lost) then 0 else 1 end
 where id = any (array(select id from due))
 returning id, job_id, url, host, body, attempt, round";
 

@@ -39,25 +39,15 @@ update live_jobs set state = 'queued', node = null
 where id = any ($1::text[]) and node = $2::text
     and ((id, claim) in (select * from unnest($1::text[], $3::bigint[]))) is true";
 
-/// Jobs that were claimed in a transaction whose commit is not known to have happened.
-pub(in super::super) struct Unsure {
-    pub jobs: Vec<(JobId, i64)>,
-    pub error: Error,
-}
-
-impl From<Error> for Unsure {
-    fn from(error: Error) -> Self {
-        Unsure { jobs: Vec::new(), error }
-    }
-}
-
-/// Takes up to `limit` jobs, in order. After an error the session may hold an open transaction: hang up.
+/// Takes up to `limit` jobs, in order. After an error, or broken off, the session may hold an open transaction: hang up. Then
+/// `unsure` has the jobs whose commit was asked for and is not known to have happened.
 pub(in super::super) async fn claim(
     session: &mut Session,
     node: &str,
     limit: usize,
     now_ms: i64,
-) -> std::result::Result<Vec<ClaimedJob>, Unsure> {
+    unsure: &mut Vec<(JobId, i64)>,
+) -> Result<Vec<ClaimedJob>> {
     let statement = session.prepare(CLAIM).await?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let client = session.client();
@@ -74,13 +64,10 @@ pub(in super::super) async fn claim(
     if !again.is_empty() {
         add_steps(session, &mut jobs, &again).await?;
     }
-    match session.client().batch_execute("commit").await {
-        Ok(()) => Ok(jobs),
-        Err(error) => {
-            let jobs = jobs.iter().map(|job| (job.id, job.claim)).collect();
-            Err(Unsure { jobs, error: error.into() })
-        }
-    }
+    unsure.extend(jobs.iter().map(|job| (job.id, job.claim)));
+    session.client().batch_execute("commit").await?;
+    unsure.clear();
+    Ok(jobs)
 }
 
 async fn add_steps(session: &mut Session, jobs: &mut [ClaimedJob], ids: &[String]) -> Result<()> {

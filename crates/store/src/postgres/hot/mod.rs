@@ -10,6 +10,7 @@ pub(super) mod claim;
 pub(super) mod finish;
 pub(super) mod intake;
 pub(super) mod moving;
+pub(super) mod rate;
 pub(super) mod steps;
 
 /// A text of this many bytes fills as much of a batch as one small job.
