@@ -47,9 +47,13 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "RATE_BURST",
         "20",
-        "Writes that one client may make in any 60 seconds; also wrong keys of one client, counted apart",
+        "Writes that one client may make in any 60 seconds, on all nodes of one PostgreSQL together (above 1,000: on each); also wrong keys of one client, counted apart",
     ),
-    setting("RATE_GLOBAL", "200", "Writes that all clients together may make in any 60 seconds"),
+    setting(
+        "RATE_GLOBAL",
+        "200",
+        "Writes that all clients together may make in any 60 seconds, on all nodes together (above 1,000: on each)",
+    ),
     setting("MAX_CONTENT_LENGTH", "524288", "Largest request body in bytes"),
     setting("BATCH_MAX_BYTES", "16777216", "Largest body of a batch intake in bytes"),
     setting(
