@@ -18,6 +18,7 @@ pub mod id;
 pub mod intake;
 pub mod job;
 pub mod json;
+pub mod key;
 pub mod mail;
 pub mod money;
 pub mod outcome;

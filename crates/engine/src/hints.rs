@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use crate::Shared;
+use crate::{Shared, keys};
 
 /// Between two refreshes for the sake of hints that were lost, which happens again and again under load.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
@@ -84,6 +84,7 @@ pub(crate) async fn hint_loop(shared: Arc<Shared>) {
                 owed_at = None;
                 refreshed_at = Instant::now();
                 refresh_definitions(&shared).await;
+                refresh_keys(&shared).await;
             }
             hint = hints.recv() => match hint {
                 Ok(Hint::Ended(ids)) => {
@@ -93,6 +94,7 @@ pub(crate) async fn hint_loop(shared: Arc<Shared>) {
                     }
                 }
                 Ok(Hint::WorkflowsChanged) => refresh_definitions(&shared).await,
+                Ok(Hint::KeysChanged) => refresh_keys(&shared).await,
                 // The upkeep loop compares running jobs with the truth anyway.
                 Err(RecvError::Lagged(_)) => {
                     owed_at.get_or_insert(refreshed_at + REFRESH_PAUSE);
@@ -107,6 +109,13 @@ async fn refresh_definitions(shared: &Shared) {
     if let Err(error) = shared.definitions.refresh(&shared.store).await {
         tracing::warn!(%error, "workflows could not be read again; trying later");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The look at the keys that upkeep takes anyway makes up for a failure.
+async fn refresh_keys(shared: &Arc<Shared>) {
+    if let Err(error) = keys::look(shared.clone()).await {
+        tracing::debug!(%error, "keys could not be read again; trying later");
     }
 }
 

@@ -18,6 +18,7 @@ mod hints;
 mod hosts;
 mod intake;
 mod jobs;
+mod keys;
 mod payments;
 mod record;
 mod run;
@@ -39,6 +40,7 @@ pub use definitions::{DefinitionError, Stored, parse_definition};
 pub use figures::Counters;
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
+pub use keys::KnownKey;
 pub use running::Running;
 pub use settings::{Secrets, Settings};
 
@@ -50,6 +52,7 @@ pub(crate) struct Shared {
     pub client: levqor_connectors::net::Client,
     pub connectors: levqor_connectors::Connectors,
     pub definitions: definitions::Definitions,
+    pub keyring: keys::Keyring,
     pub running: Running,
     pub watchers: hints::Watchers,
     pub due: upkeep::Due,
@@ -108,6 +111,7 @@ impl Engine {
         );
         let shared = Shared {
             definitions: definitions::Definitions::default(),
+            keyring: keys::Keyring::default(),
             running: Running::default(),
             watchers: hints::Watchers::default(),
             due: upkeep::Due::default(),
@@ -126,8 +130,10 @@ impl Engine {
             connectors,
         };
         shared.definitions.refresh(&shared.store).await?;
+        let shared = Arc::new(shared);
         built_in::store_all(&shared).await;
-        Ok(Engine { shared: Arc::new(shared) })
+        keys::look(shared.clone()).await?;
+        Ok(Engine { shared })
     }
 
     /// Graceful stop: no new work; running steps get the grace of the settings; the rest is handed back without counting

@@ -10,9 +10,9 @@ use levqor_store::{LEASE_MS, Store};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::Shared;
 use crate::chain::chain;
 use crate::figures::Counters;
+use crate::{Shared, keys};
 
 const BATCH: usize = 500;
 /// The due times of other nodes are not known here: look at least this often. On SQLite there are no other nodes.
@@ -86,10 +86,19 @@ impl Liveness {
 
 pub(crate) fn spawn_loops(shared: &Arc<Shared>) {
     let alone = shared.store.engine() == "sqlite";
-    // These two serve what still runs during a graceful stop, so they are not among the tasks that it waits for.
+    // These serve what still runs, or is asked, during a graceful stop, so they are not among the tasks that it waits for.
     let beat_every = if alone { Duration::from_secs(30) } else { BEAT };
     tokio::spawn(repeat(shared.clone(), shared.stopped.clone(), beat_every, "beat", beat));
     tokio::spawn(repeat(shared.clone(), shared.stopped.clone(), LOOK, "look at running jobs", look));
+    let look_every = if alone { keys::LOOK_ALONE } else { keys::LOOK };
+    tokio::spawn(repeat(shared.clone(), shared.stopped.clone(), look_every, "look at keys", keys::look));
+    tokio::spawn(repeat(
+        shared.clone(),
+        shared.stopped.clone(),
+        keys::NOTE_USES,
+        "note uses of keys",
+        keys::note_uses,
+    ));
 
     let stopping = &shared.stopping;
     shared.tasks.spawn(due_loop(shared.clone(), alone));

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which file does it. No rule of Levqor lives here: the client commands talk HTTP
 //! to a server like any other program, and `serve` only puts the parts together.
 
+mod audit;
 mod backup;
 mod bench;
 mod callbacks;
@@ -13,6 +14,7 @@ mod email;
 mod exit;
 mod health;
 mod jobs;
+mod keys;
 mod loopback;
 mod migrate;
 mod mock_ai;
@@ -52,6 +54,8 @@ enum Command {
     Watch(watch::Watch),
     Jobs(jobs::Jobs),
     Workflows(workflows::Workflows),
+    Keys(keys::Keys),
+    Audit(audit::Audit),
     Validate(validate::Validate),
     Health(health::Health),
     Migrate(migrate::Migrate),
@@ -106,10 +110,12 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Watch(command) => command.run().await,
         Command::Jobs(command) => command.run().await,
         Command::Workflows(command) => command.run().await,
+        Command::Keys(command) => command.run().await,
+        Command::Audit(command) => command.run().await,
         Command::Validate(command) => command.run().await,
         Command::Health(command) => command.run().await,
         Command::Migrate(command) => command.run().await,
-        Command::Config(command) => command.run(),
+        Command::Config(command) => command.run().await,
         Command::Callbacks(command) => command.run().await,
         Command::Email(command) => command.run().await,
         Command::Connections(command) => command.run().await,

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use levqor_connectors::Bases;
 use levqor_connectors::email::Provider;
 use levqor_core::duration::format_duration;
+use levqor_store::KeyTally;
 
 pub use email::Email;
 use parse::Vars;
@@ -98,7 +99,8 @@ pub struct Stripe {
 pub struct Config {
     pub host: IpAddr,
     pub port: u16,
-    /// All of `API_KEYS` and `API_KEYS_NEXT`. Empty: development mode, everything is allowed, on loopback only.
+    /// All of `API_KEYS` and `API_KEYS_NEXT`. Empty, and no key in the database: development mode, everything is allowed, on
+    /// loopback only.
     pub api_keys: Vec<Secret>,
     pub environment: Environment,
     pub rate_burst: u32,
@@ -150,7 +152,9 @@ impl Config {
     /// Reads `.env` in the working directory, if there is one, then the environment, which wins, then `arguments` (of the
     /// command line), which win over both; an empty argument unsets what the others say.
     #[allow(clippy::disallowed_methods, reason = "this is the Config that everything else is handed")]
-    pub fn load_with(arguments: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    ///
+    /// `stored` is what the database knows of keys: it decides what a configuration without keys means.
+    pub fn load_with(arguments: &BTreeMap<String, String>, stored: KeyTally) -> Result<Config, ConfigError> {
         let mut vars = BTreeMap::new();
         match dotenvy::from_path_iter(".env") {
             Ok(entries) => {
@@ -173,11 +177,16 @@ impl Config {
             };
         }
         vars.extend(arguments.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Config::from_map(&vars)
+        Config::from_map_with(&vars, stored)
     }
 
-    /// The same from a map: what tests and `levqor demo` use. Names that are not ours are passed over.
+    /// The same from a map, with a database that holds no keys: what tests and `levqor demo` use. Names that are not ours are
+    /// passed over.
     pub fn from_map(map: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        Config::from_map_with(map, KeyTally::default())
+    }
+
+    fn from_map_with(map: &BTreeMap<String, String>, stored: KeyTally) -> Result<Config, ConfigError> {
         let vars = Vars(map);
         let api_keys = parse::api_keys(&vars)?;
         let environment = vars.choice(
@@ -185,8 +194,10 @@ impl Config {
             &[("development", Environment::Development), ("production", Environment::Production)],
             Environment::Development,
         )?;
-        if environment == Environment::Production && api_keys.is_empty() {
-            return Err(ConfigError::hidden("API_KEYS", "LEVQOR_ENV=production needs at least one key"));
+        if environment == Environment::Production && api_keys.is_empty() && !stored.usable {
+            let allowed = "LEVQOR_ENV=production needs at least one key: set it, or make one in the database with \
+                `levqor keys create NAME --scopes admin,operate,submit,read --offline`";
+            return Err(ConfigError::hidden("API_KEYS", allowed));
         }
         let database = parse::database(&vars)?;
         Ok(Config {
@@ -194,7 +205,7 @@ impl Config {
             backup_dir: parse::backup_dir(&vars, &database),
             backup_keep: vars.number("BACKUP_KEEP", 1, 100_000, 14)? as usize,
             backup_s3_url: parse::backup_s3_url(&vars)?,
-            host: parse::host(&vars, api_keys.is_empty())?,
+            host: parse::host(&vars, api_keys.is_empty() && !stored.any)?,
             port: vars.number("PORT", 0, 65_535, 5_000)? as u16,
             api_keys,
             environment,
@@ -252,11 +263,6 @@ impl Config {
             secret_key_old: parse::seal_key(&vars, "SECRET_KEY_OLD")?,
             secrets: parse::secrets(&vars)?,
         })
-    }
-
-    /// Whether everybody is let in because no key was set.
-    pub fn is_open(&self) -> bool {
-        self.api_keys.is_empty()
     }
 
     /// What is in force, in the order of [`SETTINGS`], secrets hidden.

@@ -186,8 +186,11 @@ async fn every_route_is_described() {
     for (path, item) in paths {
         let row = overview.lines().find(|line| line.contains(&format!("[`{path}`]")));
         let row = row.unwrap_or_else(|| panic!("docs/api.md does not list {path}"));
-        for method in item.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = method.to_uppercase();
             assert!(row.contains(&format!("`{method}`")), "docs/api.md does not list {method} {path}");
+            let scope = operation["x-scope"].as_str().map_or(String::new(), |scope| format!("`{scope}`"));
+            assert!(row.contains(&scope), "docs/api.md does not say that {method} {path} needs {scope}");
         }
     }
     let listed = overview.matches("[`/").count();
@@ -308,6 +311,12 @@ async fn the_examples_give_the_answers_that_stand_below_them() {
         let text = reply.text().await.unwrap();
 
         assert_eq!(got, status, "{command}\n{text}");
+        let made: Value = serde_json::from_str(&text).unwrap_or_default();
+        if let (Some(key), Some(id)) = (made["key"].as_str(), made["id"].as_str()) {
+            variables.insert("API_KEY", key.to_owned());
+            let before = variables.insert("KEY_ID", id.to_owned());
+            variables.insert("OLD_KEY_ID", before.unwrap_or_default());
+        }
         if is_shortened {
             continue;
         }

@@ -14,6 +14,7 @@ mod fault;
 mod figures;
 mod fill;
 mod job;
+mod keys;
 mod migrate;
 mod payments;
 mod postgres;
@@ -29,6 +30,7 @@ mod workflow;
 
 pub use backup_runs::{BackupEnd, BackupHealth, BackupRun, BackupRunState};
 pub use connections::MAX_CONNECTIONS;
+pub use keys::{KeyPage, KeyRow, KeyTally, LiveKey, LiveKeys, NewKey};
 pub use types::*;
 
 use std::path::PathBuf;
@@ -134,6 +136,14 @@ impl Store {
         }
     }
 
+    /// Which keys the database holds, asked from outside like [`Store::read_setting`].
+    pub async fn read_keys(location: &Location, now_ms: i64) -> Result<KeyTally> {
+        match location {
+            Location::Sqlite(path) => Sqlite::read_keys(path, now_ms).await,
+            Location::Postgres(url) => Postgres::read_keys(url, now_ms).await,
+        }
+    }
+
     /// `"sqlite"` or `"postgres"`.
     pub fn engine(&self) -> &'static str {
         match self.engine {
@@ -233,7 +243,7 @@ impl Store {
         self.wake.callback_due().await;
     }
 
-    /// A stream of hints, here and from other nodes: jobs that ended or were cancelled, workflows that changed.
+    /// A stream of hints, here and from other nodes: jobs that ended or were cancelled, workflows or keys that changed.
     pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
         self.wake.subscribe()
     }
@@ -286,4 +296,5 @@ pub enum Hint {
     /// These jobs ended (by their runs, a cancel, `_dev/complete`) or were taken away.
     Ended(Arc<[JobId]>),
     WorkflowsChanged,
+    KeysChanged,
 }

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
-use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result};
+use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, KeyTally, Result};
 use op::{Ask, Closing, Cold, ColdAsk, Op};
 use readers::Readers;
 
@@ -70,12 +70,24 @@ impl Sqlite {
             .map_err(|error| Error::Bug(error.into()))?
     }
 
+    pub(crate) async fn read_keys(path: &Path, now_ms: i64) -> Result<KeyTally> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || file::read_keys(&path, now_ms))
+            .await
+            .map_err(|error| Error::Bug(error.into()))?
+    }
+
     pub(crate) async fn close(&self) {
         self.readers.stop();
         let (reply, closed) = oneshot::channel();
         // An error says that it is closed already.
         if self.inbox.send(Op::Close(Closing::Tidy(reply))).is_ok() {
             closed.await.ok();
+        }
+        // The lock on the file goes with the thread: whoever opens the file after this finds it free.
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            tokio::task::spawn_blocking(move || thread.join()).await.ok();
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) struct Effects {
     /// A callback may have become due.
     pub(crate) callbacks: bool,
     pub(crate) workflows: bool,
+    pub(crate) keys: bool,
     /// Jobs that ended or were taken away.
     pub(crate) ended: Vec<JobId>,
 }
@@ -23,6 +24,7 @@ impl Effects {
         self.runnable |= other.runnable;
         self.callbacks |= other.callbacks;
         self.workflows |= other.workflows;
+        self.keys |= other.keys;
         self.ended.extend(other.ended);
     }
 }
@@ -52,6 +54,9 @@ impl Wake {
         }
         if effects.workflows {
             self.hints.send(Hint::WorkflowsChanged).ok();
+        }
+        if effects.keys {
+            self.hints.send(Hint::KeysChanged).ok();
         }
         if !effects.ended.is_empty() {
             self.hints.send(Hint::Ended(effects.ended.as_slice().into())).ok();

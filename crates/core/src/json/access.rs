@@ -67,7 +67,8 @@ pub fn lookup<'a>(valid: &'a str, path: &[PathSegment]) -> Option<&'a str> {
     })
 }
 
-fn element(valid: &str, index: usize) -> Option<&str> {
+/// An element of an array, raw; `None` beyond its end, and when `valid` is no array.
+pub fn element(valid: &str, index: usize) -> Option<&str> {
     let mut cursor = Cursor::inside(valid, b'[')?;
     for _ in 0..index {
         cursor.take_value()?;

@@ -16,6 +16,7 @@ mod definitions;
 mod emails;
 mod fencing;
 mod intake;
+mod keys;
 mod lost;
 mod outage;
 mod poison;

@@ -259,6 +259,7 @@ impl Answer {
         let body = self.json();
         let word = |member: &str| body[member].as_str().map(out::plain);
         match self.status.as_u16() {
+            403 if word("message").is_some() => {}
             403 if had_key => return "the server does not accept this key; see --key or API_KEY".to_owned(),
             403 => return "the server wants a key: give --key or set API_KEY".to_owned(),
             429 => {

@@ -29,8 +29,8 @@ pub struct ShowConfig {
 }
 
 impl ShowConfig {
-    pub fn run(&self) -> Result<(), Failure> {
-        let lines = serve::config(&BTreeMap::new())?.describe();
+    pub async fn run(&self) -> Result<(), Failure> {
+        let lines = serve::config_to_show(&BTreeMap::new()).await?.describe();
         if self.json {
             let object: serde_json::Map<_, _> =
                 lines.into_iter().map(|(name, value)| (name, value.into())).collect();

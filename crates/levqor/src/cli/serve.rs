@@ -24,7 +24,7 @@ use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 use levqor_engine::backup::BackupSettings;
 use levqor_engine::{Engine, Secrets, Settings};
-use levqor_store::{Location, Store};
+use levqor_store::{KeyTally, Location, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -70,9 +70,28 @@ impl Clock for SystemClock {
     }
 }
 
-/// The settings in force: arguments over the environment over `.env`.
+/// The settings in force: arguments over the environment over `.env`. For commands that let nobody in: that a server would not
+/// start without keys is not theirs to find out.
 pub fn config(arguments: &BTreeMap<String, String>) -> Result<Config, Failure> {
-    Config::load_with(arguments).map_err(|error| Failure::usage(error.to_string()))
+    load(arguments, KeyTally { any: true, usable: true })
+}
+
+/// The same for a server: whether the database holds keys decides who is let in, and so where it may listen.
+pub async fn config_to_serve(arguments: &BTreeMap<String, String>) -> Result<Config, Failure> {
+    let location = location(&config(arguments)?);
+    let stored = Store::read_keys(&location, SystemClock.now_ms()).await;
+    load(arguments, stored.map_err(|error| Failure::failed(chain(&error)))?)
+}
+
+/// The same for looking at it: a database that is away counts as one without keys.
+pub async fn config_to_show(arguments: &BTreeMap<String, String>) -> Result<Config, Failure> {
+    let location = location(&config(arguments)?);
+    let stored = Store::read_keys(&location, SystemClock.now_ms()).await;
+    load(arguments, stored.unwrap_or_default())
+}
+
+fn load(arguments: &BTreeMap<String, String>, stored: KeyTally) -> Result<Config, Failure> {
+    Config::load_with(arguments, stored).map_err(|error| Failure::usage(error.to_string()))
 }
 
 pub fn location(config: &Config) -> Location {
@@ -84,7 +103,7 @@ pub fn location(config: &Config) -> Location {
 
 impl Serve {
     pub async fn run(&self) -> Result<(), Failure> {
-        let config = config(&self.arguments())?;
+        let config = config_to_serve(&self.arguments()).await?;
         if let Some(dir) = self.workflows.as_ref().filter(|dir| !dir.is_dir()) {
             return Err(Failure::usage(format!("--workflows {}: there is no such folder", dir.display())));
         }
@@ -175,9 +194,10 @@ async fn run_on(store: Arc<Store>, secrets: Vec<Secret>, parts: Parts) -> Result
 async fn listen(engine: &Engine, parts: Parts) -> Result<(), Failure> {
     let Parts { port, tls, config, log, clock, signals } = parts;
     let loaded = workflow_files::load(engine, &config.workflows_dir).await;
-    let (is_open, environment, grace) = (config.is_open(), config.environment, config.shutdown_grace);
-    let server = Server::listen(port, Served::new(config, engine.clone(), clock, Some(log)))
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let (environment, grace) = (config.environment, config.shutdown_grace);
+    let served = Served::new(config, engine.clone(), clock, Some(log));
+    let is_open = served.is_open();
+    let server = Server::listen(port, served).map_err(|error| Failure::failed(error.to_string()))?;
     let address = server.local_addr().map_err(|error| Failure::failed(error.to_string()))?;
     let (scheme, server) = match tls {
         Some(tls) => ("https", server.with_tls(tls)),
@@ -279,7 +299,7 @@ fn announce(url: &str, is_open: bool, environment: Environment, loaded: &workflo
         note!("levqor: {} not loaded, see above", out::count(loaded.broken, "workflow file"));
     }
     if is_open {
-        say!("Development mode: no API_KEYS are set, so everybody on this machine is let in.");
+        say!("Development mode: there are no keys, so everybody on this machine is let in.");
         let workflow = loaded.names.iter().find(|name| *name == "hello").map_or("hello", String::as_str);
         let body = format!("{{\"workflow\":\"{workflow}\",\"payload\":{{\"name\":\"Ada\"}}}}");
         say!("Try: curl -s {url}/api/v1/intake -H 'Content-Type: application/json' -d '{body}'");

@@ -148,8 +148,7 @@ pub(super) fn host(vars: &Vars<'_>, is_open: bool) -> Result<IpAddr, ConfigError
             .map_err(|_| ConfigError::wrong("HOST", text, "expected an IP address or localhost"))?,
     };
     if is_open && !address.to_canonical().is_loopback() {
-        let allowed =
-            "without API_KEYS everybody is let in, so only a loopback address such as 127.0.0.1 is allowed";
+        let allowed = "without API_KEYS, and without a key in the database, everybody is let in, so only a loopback address such as 127.0.0.1 is allowed";
         return Err(ConfigError::wrong("HOST", text, allowed));
     }
     Ok(address)

@@ -36,7 +36,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "API_KEYS",
         "",
-        "Accepted keys, separated by commas. None: development mode, everything is allowed, on loopback only",
+        "Accepted keys, separated by commas. None, and none in the database: development mode, everything is allowed, on loopback only",
     ),
     setting("API_KEYS_NEXT", "", "Keys that are accepted too, while keys are rotated"),
     setting(

@@ -17,9 +17,24 @@ fn nothing_set_is_development_on_loopback() {
 
     assert_eq!(config.host.to_string(), "127.0.0.1");
     assert_eq!(config.port, 5000);
-    assert!(config.is_open());
+    assert!(config.api_keys.is_empty());
     assert_eq!(config.database, Database::Sqlite("levqor.db".into()));
     assert_eq!((config.rate_burst, config.rate_global), (20, 200));
+}
+
+#[test]
+fn keys_of_the_database_close_a_server_and_let_production_start() {
+    let with = |vars: &[(&str, &str)], any, usable| {
+        let map = vars.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Config::from_map_with(&map, KeyTally { any, usable }).map_err(|error| error.to_string())
+    };
+
+    assert_eq!(with(&[], true, true).unwrap().host.to_string(), "0.0.0.0");
+    assert_eq!(with(&[], true, false).unwrap().host.to_string(), "0.0.0.0", "all revoked is not open");
+    assert!(with(&[("HOST", "10.0.0.1")], true, false).is_ok());
+    assert!(with(&[("LEVQOR_ENV", "production")], true, true).is_ok());
+    let refused = with(&[("LEVQOR_ENV", "production")], true, false).unwrap_err();
+    assert!(refused.contains("levqor keys create") && refused.contains("API_KEYS"), "{refused}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use levqor_core::key::Scope;
 
 use super::error::ApiError;
 use super::rate_limit::Left;
@@ -14,7 +15,7 @@ pub struct Context(Arc<Inner>);
 
 struct Inner {
     client: IpAddr,
-    route: OnceLock<Arc<str>>,
+    route: OnceLock<(Arc<str>, Scope)>,
     left: OnceLock<Left>,
 }
 
@@ -30,12 +31,17 @@ impl Context {
 
     /// The pattern of the route that was chosen.
     pub fn route(&self) -> Option<Arc<str>> {
-        self.0.route.get().cloned()
+        self.0.route.get().map(|(label, _)| label.clone())
     }
 
-    pub fn set_route(&self, route: Arc<str>) {
+    /// What the route needs a key for. Admin where nothing is known: what was forgotten is closed.
+    pub fn scope(&self) -> Scope {
+        self.0.route.get().map_or(Scope::Admin, |(_, scope)| *scope)
+    }
+
+    pub fn set_route(&self, label: Arc<str>, scope: Scope) {
         // A request is routed once; a second route would be a fallback of the first.
-        let _ = self.0.route.set(route);
+        let _ = self.0.route.set((label, scope));
     }
 
     /// What the limiter left over, if the request was counted.

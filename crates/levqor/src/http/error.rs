@@ -11,6 +11,7 @@ use levqor_connectors::catalogue::Vendor;
 use levqor_connectors::stripe::Error as StripeError;
 use levqor_connectors::{Error as CallError, Failure};
 use levqor_core::intake::Invalid;
+use levqor_core::key::{Scope, Scopes};
 use levqor_engine::backup::BackupError;
 use levqor_engine::{ConnectError, DefinitionError, IntakeError};
 use serde_json::{Map, Value};
@@ -77,6 +78,13 @@ impl ApiError {
         ApiError::bare(StatusCode::FORBIDDEN, "forbidden")
     }
 
+    /// 403: a right key that may not do this.
+    pub fn lacks_scope(needed: Scope, has: Scopes) -> Self {
+        let has = has.to_string().replace(',', ", ");
+        let message = format!("this needs a key with the scope `{needed}`; this one has: {has}");
+        ApiError::named(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     pub fn not_found() -> Self {
         ApiError::bare(StatusCode::NOT_FOUND, "not_found")
     }
@@ -134,6 +142,11 @@ impl ApiError {
     /// 400: the body is said to be, or not said to be, something that the route does not take.
     pub fn content_type(expected: &str) -> Self {
         ApiError::invalid("wrong_content_type", format!("Content-Type must be {expected}"))
+    }
+
+    /// Adds what is wrong at one place, unless that is the body as a whole.
+    pub fn field(self, at: &str, what: String) -> Self {
+        if at.is_empty() { self } else { self.fields([(at.to_owned(), what)]) }
     }
 
     /// Adds what is wrong where: JSON pointer → text.

@@ -20,6 +20,7 @@ mod pages;
 mod rate_limit;
 mod router;
 pub mod schema;
+mod scopes;
 mod server;
 mod strangers;
 mod tls;
@@ -61,13 +62,18 @@ pub struct Served {
 }
 
 impl Served {
+    /// Whether everybody is let in, because there never was a key.
+    pub fn is_open(&self) -> bool {
+        self.app.keys.is_open()
+    }
+
     pub fn new(config: Config, engine: Engine, clock: Arc<dyn Clock>, log: Option<LogSink>) -> Arc<Served> {
         let (routes, document) = router::routes(config.environment).split_for_parts();
         let program_ms = file::program_ms(clock.now_ms());
         let documents = openapi::Documents::new(&document, program_ms);
         let app = Arc::new(App {
             metrics: Metrics::default(),
-            keys: auth::Keys::new(&config.api_keys),
+            keys: auth::Keys::new(&config.api_keys, engine.clone()),
             limits: rate_limit::Limits::new(&config),
             strangers: strangers::Strangers::default(),
             outbound: OutboundPolicy::new(config.outbound_allow.clone()),

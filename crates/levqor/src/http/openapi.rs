@@ -11,6 +11,7 @@ use utoipa::{Modify, OpenApi};
 use super::api::health::API_VERSION;
 use super::file::{self, File};
 use super::schema::{BareError, LegacyError, LineView, NamedError};
+use super::scopes;
 
 /// What the document says beside its routes.
 #[derive(OpenApi)]
@@ -30,6 +31,7 @@ use super::schema::{BareError, LegacyError, LineView, NamedError};
         (name = "billing", description = "Payments through Stripe"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "backups", description = "Copies of the whole database"),
+        (name = "keys", description = "Who may do all this, and who did"),
         (name = "health", description = "How the service does"),
         (name = "documents", description = "This document")
     ),
@@ -45,7 +47,7 @@ impl Modify for Common {
         let components = document.components.get_or_insert_with(Default::default);
         let key = ApiKeyValue::with_description(
             "X-Api-Key",
-            "One of API_KEYS. In development mode none is needed.",
+            "One of API_KEYS, which may do everything, or a key of the database with the scope that the operation names in x-scope. In development mode none is needed.",
         );
         components.add_security_scheme("ApiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
         let bearer = HttpBuilder::new()
@@ -99,9 +101,11 @@ fn complete(document: &mut Value) {
             let invalid =
                 if is_legacy { any_of("LegacyError", "NamedError") } else { reference("NamedError") };
             let waits = path.starts_with("/api/v1/status/");
+            let scope = operation.get(scopes::EXTENSION).and_then(Value::as_str).unwrap_or("admin");
+            let forbidden = format!("No valid key, or one without the scope `{scope}`");
             let shared = [
                 (has_body || takes_query || waits, "400", "Malformed or invalid", invalid),
-                (is_guarded, "403", "No valid key", reference("BareError")),
+                (is_guarded, "403", &forbidden, any_of("BareError", "NamedError")),
                 (has_body, "408", "The body came too slowly", reference("NamedError")),
                 (has_body, "413", "The body is too large", reference("NamedError")),
                 (
@@ -321,6 +325,8 @@ mod tests {
                     .any(|open| path == open || (open.len() > 7 && path.starts_with(open)));
                 assert_eq!(operation.get("security").is_none(), is_public, "{at}: security");
                 assert_eq!(responses.contains_key("403"), !is_public, "{at}: 403");
+                let scope = operation[scopes::EXTENSION].as_str().and_then(levqor_core::key::Scope::parse);
+                assert_eq!(scope.is_none(), is_public, "{at}: put it into `needs(…)` in router.rs");
             }
         }
     }

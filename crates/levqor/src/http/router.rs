@@ -1,4 +1,4 @@
-//! All routes in one place, grouped by who calls them. The OpenAPI document is made from the same list.
+//! All routes in one place, grouped by who calls them, each with the scope that it needs. The OpenAPI document is made from the same list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, Request};
+use levqor_core::key::Scope::{Admin, Operate, Read, Submit};
 use tower::{Layer, Service};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -16,13 +17,14 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    backups, batch, billing, completion, connect, connections, documents, emails, figures, health, intake,
-    jobs, status, users, workflows,
+    audit, backups, batch, billing, completion, connect, connections, documents, emails, figures, health,
+    intake, jobs, keys, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
 use super::openapi::ApiDoc;
 use super::pages;
+use super::scopes::{self, Route, needs};
 use crate::config::Environment;
 
 /// Every route with its handler and description. In production there are no `_dev` routes.
@@ -36,54 +38,62 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(documents::get_openapi))
         .routes(routes!(documents::get_openapi_3_1))
         // Holders of a key: submitting work.
-        .routes(routes!(intake::submit_job))
-        .routes(routes!(batch::submit_batch))
+        .routes(needs(Submit, routes!(intake::submit_job)))
+        .routes(needs(Submit, routes!(batch::submit_batch)))
         // Holders of a key: asking a vendor for something.
-        .routes(routes!(connect::call_connector))
-        .routes(routes!(connect::list_connectors))
-        .routes(routes!(connections::list_connections, connections::put_connection))
-        .routes(routes!(connections::get_connection, connections::delete_connection))
+        .routes(needs(Submit, routes!(connect::call_connector)))
+        .routes(needs(Read, routes!(connect::list_connectors)))
+        .routes(needs(Admin, routes!(connections::list_connections, connections::put_connection)))
+        .routes(needs(Admin, routes!(connections::get_connection, connections::delete_connection)))
         // Holders of a key: looking after it.
-        .routes(routes!(jobs::list_jobs))
-        .routes(routes!(jobs::get_job, jobs::delete_job))
-        .routes(routes!(jobs::cancel_job))
-        .routes(routes!(jobs::retry_job))
-        .routes(routes!(jobs::redeliver_callback))
-        .routes(routes!(workflows::list_workflows))
-        .routes(routes!(workflows::get_workflow, workflows::put_workflow, workflows::delete_workflow))
+        .routes(needs(Read, routes!(jobs::list_jobs)))
+        .routes(needs(Read, routes!(jobs::get_job)))
+        .routes(needs(Operate, routes!(jobs::delete_job)))
+        .routes(needs(Operate, routes!(jobs::cancel_job)))
+        .routes(needs(Operate, routes!(jobs::retry_job)))
+        .routes(needs(Operate, routes!(jobs::redeliver_callback)))
+        .routes(needs(Read, routes!(workflows::list_workflows)))
+        .routes(needs(Read, routes!(workflows::get_workflow)))
+        .routes(needs(Operate, routes!(workflows::put_workflow, workflows::delete_workflow)))
         // Holders of a key: what became of mails.
-        .routes(routes!(emails::list_emails))
+        .routes(needs(Read, routes!(emails::list_emails)))
         // Holders of a key: people. Anybody may look them up, unless that was closed.
-        .routes(routes!(users::upsert_user))
-        .routes(routes!(users::find_user))
-        .routes(routes!(users::get_user, users::patch_user, users::delete_user))
-        .routes(routes!(users::export_user))
-        .routes(routes!(users::list_payments))
+        .routes(needs(Operate, routes!(users::upsert_user)))
+        .routes(needs(Read, routes!(users::find_user)))
+        .routes(needs(Read, routes!(users::get_user)))
+        .routes(needs(Operate, routes!(users::patch_user, users::delete_user)))
+        .routes(needs(Read, routes!(users::export_user)))
+        .routes(needs(Read, routes!(users::list_payments)))
         // Holders of a key, or everybody if that was opened: paying.
-        .routes(routes!(billing::create_checkout))
-        .routes(routes!(billing::create_portal))
+        .routes(needs(Submit, routes!(billing::create_checkout)))
+        .routes(needs(Submit, routes!(billing::create_portal)))
         // Stripe.
         .routes(routes!(billing::receive_event))
         // Operators.
-        .routes(routes!(health::get_ops_health))
-        .routes(routes!(backups::create_backup))
-        .routes(routes!(backups::list_backups))
-        .routes(routes!(figures::get_metrics));
+        .routes(needs(Operate, routes!(health::get_ops_health)))
+        .routes(needs(Admin, routes!(backups::create_backup)))
+        .routes(needs(Admin, routes!(backups::list_backups)))
+        .routes(needs(Read, routes!(figures::get_metrics)))
+        // Who may do all this, and who did.
+        .routes(needs(Admin, routes!(keys::create_key, keys::list_keys)))
+        .routes(needs(Admin, routes!(keys::rotate_key)))
+        .routes(needs(Admin, routes!(keys::revoke_key)))
+        .routes(needs(Admin, routes!(audit::list_audit)));
     match environment {
-        Environment::Development => routes.routes(routes!(completion::complete_job)),
+        Environment::Development => routes.routes(needs(Operate, routes!(completion::complete_job))),
         Environment::Production => routes,
     }
 }
 
 /// The router with pages, fallbacks and labels. Pages are for people: they stand in the sitemap, not in the document.
 pub fn finish(routes: Router<Arc<App>>, document: &OpenApi, app: Arc<App>) -> Router {
-    let described = document.paths.paths.keys().map(String::as_str);
-    let labels = described.chain(pages::PATHS).map(|path| (path.to_owned(), Arc::from(path))).collect();
+    let mut known = scopes::routes(document);
+    known.extend(pages::PATHS.into_iter().map(|path| (path.to_owned(), Route::open(path))));
     routes
         .merge(pages::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(other_method)
-        .route_layer(Label(Arc::new(labels)))
+        .route_layer(Label(Arc::new(known)))
         .with_state(app)
 }
 
@@ -99,21 +109,21 @@ async fn other_method(method: Method) -> Response {
     }
 }
 
-/// Notes in the request's context which route was chosen, for figures.
+/// Notes in the request's context which route was chosen, for figures, and what it needs a key for.
 #[derive(Clone)]
-struct Label(Arc<HashMap<String, Arc<str>>>);
+struct Label(Arc<HashMap<String, Route>>);
 
 #[derive(Clone)]
 struct Labelled<S> {
     inner: S,
-    labels: Arc<HashMap<String, Arc<str>>>,
+    known: Arc<HashMap<String, Route>>,
 }
 
 impl<S> Layer<S> for Label {
     type Service = Labelled<S>;
 
     fn layer(&self, inner: S) -> Labelled<S> {
-        Labelled { inner, labels: self.0.clone() }
+        Labelled { inner, known: self.0.clone() }
     }
 }
 
@@ -129,9 +139,9 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for Labelled<S> {
     fn call(&mut self, request: Request<B>) -> S::Future {
         let extensions = request.extensions();
         if let (Some(path), Some(context)) = (extensions.get::<MatchedPath>(), extensions.get::<Context>())
-            && let Some(label) = self.labels.get(path.as_str())
+            && let Some(route) = self.known.get(path.as_str())
         {
-            context.set_route(label.clone());
+            context.set_route(route.label.clone(), route.scope(request.method()));
         }
         self.inner.call(request)
     }

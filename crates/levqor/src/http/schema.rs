@@ -249,3 +249,36 @@ pub struct PortalBody {
     #[schema(max_length = 200)]
     pub user_id: String,
 }
+
+/// A key to be made.
+#[derive(ToSchema)]
+pub struct KeyBody {
+    /// What it is for: 1 to 100 characters. It stands in the audit log for ever.
+    #[schema(min_length = 1, max_length = 100, example = "nightly import")]
+    pub name: String,
+    #[schema(min_items = 1)]
+    pub scopes: Vec<ScopeWord>,
+    /// RFC 3339, or seconds since 1970. Left out: it does not end by itself.
+    #[schema(nullable = false)]
+    pub expires_at: Option<TextOrSeconds>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum ScopeWord {
+    Read,
+    Submit,
+    Operate,
+    Admin,
+}
+
+/// How a key is replaced.
+#[derive(ToSchema)]
+pub struct RotationBody {
+    /// How long the old key lives on, `0s` to `30d`; `24h` when it is left out.
+    #[schema(nullable = false)]
+    pub overlap: Option<TextOrSeconds>,
+    /// When the new key ends. Left out: it lives as long as the old one was meant to.
+    #[schema(nullable = false)]
+    pub expires_at: Option<TextOrSeconds>,
+}

@@ -8,6 +8,7 @@ mod connections;
 mod deployment;
 mod email;
 mod first_version;
+mod keys;
 mod program;
 mod serve;
 mod validate;

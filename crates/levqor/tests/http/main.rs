@@ -1,6 +1,7 @@
 //! The HTTP contract, through the real server on loopback: a real SQLite store, the real engine, raw TCP clients.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod backups;
 mod batch;
 mod billing;
@@ -13,6 +14,7 @@ mod contract;
 mod emails;
 mod framing;
 mod jobs;
+mod keys;
 mod limits;
 mod pages;
 mod rates;

@@ -14,8 +14,11 @@ async fn the_document_and_the_router_have_the_same_routes_and_methods() {
     for (path, item) in paths {
         let documented: BTreeSet<String> =
             item.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
-        let asked =
-            path.replace("{job_id}", &"0".repeat(32)).replace("{name}", "x").replace("{user_id}", "x");
+        let asked = path
+            .replace("{job_id}", &"0".repeat(32))
+            .replace("{name}", "x")
+            .replace("{user_id}", "x")
+            .replace("{key_id}", "x");
         let options = server.anon().send("OPTIONS", &asked, &[], "").await;
         assert_eq!(options.status, 200, "{path}");
         let allowed: BTreeSet<String> =
@@ -107,7 +110,11 @@ async fn every_route_but_the_public_ones_wants_a_key_before_anything_else() {
                 || path.starts_with("/public/");
         for method in item.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
             for name in [id.as_str(), "nobody", "%00"] {
-                let asked = path.replace("{job_id}", name).replace("{name}", name).replace("{user_id}", name);
+                let asked = path
+                    .replace("{job_id}", name)
+                    .replace("{name}", name)
+                    .replace("{user_id}", name)
+                    .replace("{key_id}", name);
                 for client in [server.anon(), server.key("wrong"), server.key("")] {
                     let at = format!("{method} {asked}");
                     let reply = client.send(&method, &asked, &[], "").await;
@@ -148,7 +155,8 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
             let target = path
                 .replace("connect/{name}", "connect/slack")
                 .replace("{name}", "x")
-                .replace("{user_id}", "x");
+                .replace("{user_id}", "x")
+                .replace("{key_id}", "x");
             let reply = server.anon().send(&method.to_uppercase(), &target, &headers, "a=b").await;
             assert_eq!(reply.status, 400, "{path}");
             let sent = reply.json();

@@ -34,8 +34,8 @@ use crate::callback::Walk;
 use crate::tx::Tx;
 use crate::wake::Wake;
 use crate::{
-    CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, Result, SharedHit, SharedVerdict, figures,
-    migrate, settings,
+    CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, KeyTally, Result, SharedHit, SharedVerdict,
+    figures, keys, migrate, settings,
 };
 use claims::Claims;
 use collector::Collector;
@@ -131,6 +131,12 @@ impl Postgres {
             Box::pin(async move { settings::find_if_there(tx, &name).await })
         });
         found.await.map_err(connect::explain)
+    }
+
+    pub(crate) async fn read_keys(url: &str, now_ms: i64) -> Result<KeyTally> {
+        let cold = Cold::for_one_look(url)?;
+        let tally = cold.read(move |tx| Box::pin(keys::tally_if_there(tx, now_ms)));
+        tally.await.map_err(connect::explain)
     }
 
     /// Waits until all that was accepted is done.

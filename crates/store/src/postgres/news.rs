@@ -38,6 +38,7 @@ struct Abroad {
     runnable: bool,
     callbacks: bool,
     workflows: bool,
+    keys: bool,
     ended: VecDeque<JobId>,
 }
 
@@ -73,6 +74,7 @@ impl News {
         abroad.runnable |= elsewhere;
         abroad.callbacks |= effects.callbacks;
         abroad.workflows |= effects.workflows;
+        abroad.keys |= effects.keys;
         let room = IDS_KEPT.saturating_sub(abroad.ended.len());
         abroad.ended.extend(effects.ended.iter().take(room));
         drop(abroad);
@@ -102,6 +104,7 @@ impl News {
             (std::mem::take(&mut abroad.runnable), "runnable"),
             (std::mem::take(&mut abroad.callbacks), "callbacks"),
             (std::mem::take(&mut abroad.workflows), "workflows"),
+            (std::mem::take(&mut abroad.keys), "keys"),
         ] {
             if said {
                 words.push(word.to_owned());
@@ -128,6 +131,7 @@ impl News {
                 "runnable" => self.runnable.notify_one(),
                 "callbacks" => effects.callbacks = true,
                 "workflows" => effects.workflows = true,
+                "keys" => effects.keys = true,
                 // `hello`, and words of a later version.
                 _ => effects.ended.extend(word.parse::<JobId>().ok()),
             }
@@ -138,7 +142,7 @@ impl News {
     /// Hints may have been missed: everybody looks.
     pub fn wake_all(&self) {
         self.runnable.notify_one();
-        self.wake.deliver(&Effects { callbacks: true, workflows: true, ..Effects::default() });
+        self.wake.deliver(&Effects { callbacks: true, workflows: true, keys: true, ..Effects::default() });
     }
 }
 
@@ -161,10 +165,11 @@ mod tests {
         let mut hints = there.wake.subscribe();
         let id = JobId::new(1, [7; 10]);
 
-        here.tell(&Effects { runnable: true, callbacks: true, workflows: true, ended: vec![id] });
+        here.tell(&Effects { runnable: true, callbacks: true, workflows: true, keys: true, ended: vec![id] });
         there.heard(&here.message().unwrap());
 
         assert_eq!(hints.try_recv().unwrap(), Hint::WorkflowsChanged);
+        assert_eq!(hints.try_recv().unwrap(), Hint::KeysChanged);
         assert_eq!(hints.try_recv().unwrap(), Hint::Ended([id].into()));
         assert_eq!(here.message(), None, "said once");
     }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::tx::{Conn, Tx};
-use crate::{Error, Result, migrate, settings};
+use crate::{Error, KeyTally, Result, keys, migrate, settings};
 
 /// A file that this process alone writes, migrated.
 pub(super) struct DataFile {
@@ -69,6 +69,15 @@ pub(super) fn read_setting(path: &Path, name: &str) -> Result<Option<String>> {
     }
     let conn = Mutex::new(open_to_read(path)?);
     at_once(settings::find_if_there(&mut Tx::new(Conn::Sqlite(&conn)), name))
+}
+
+/// Which keys there are, also while a server runs.
+pub(super) fn read_keys(path: &Path, now_ms: i64) -> Result<KeyTally> {
+    if !path.exists() {
+        return Ok(KeyTally::default());
+    }
+    let conn = Mutex::new(open_to_read(path)?);
+    at_once(keys::tally_if_there(&mut Tx::new(Conn::Sqlite(&conn)), now_ms))
 }
 
 /// A connection that never writes, with a small cache.

@@ -18,6 +18,7 @@ mod figures;
 mod fill;
 mod frozen;
 mod intake;
+mod keys;
 mod list;
 mod nodes;
 mod payments;

@@ -73,7 +73,7 @@ pub async fn submit_batch(
             Err(refused) => verdicts.push((line, Some(refused))),
         }
     }
-    let mut taken = app.engine.intake_many(requests, caller.name).await?.into_iter();
+    let mut taken = app.engine.intake_many(requests, &caller.name).await?.into_iter();
     let (mut accepted, mut refused) = (0, 0);
     let results = verdicts.into_iter().map(|(line, refusal)| {
         let outcome = match refusal {

@@ -67,7 +67,7 @@ pub async fn create_checkout(
     let (parts, body) = request.into_parts();
     let caller = match app.config.public_checkout {
         true => app.require_public_write(&context, &parts.headers).await?,
-        false => app.require_write(&context, &parts.headers).await?.name.to_owned(),
+        false => app.require_write(&context, &parts.headers).await?.name.to_string(),
     };
     body::refuse_announced(&parts.headers, app.config.max_content_length_bytes)?;
     if !body::is_json(&parts.headers) {
@@ -123,7 +123,7 @@ pub async fn create_portal(
     }
     let body = body::read(&parts.headers, body, app.config.max_content_length_bytes).await?;
     let user_id = parse_portal(&body).map_err(|problem| ApiError::invalid("invalid_request", problem))?;
-    let idempotency_key = idempotency_key(&parts.headers, &body, caller.name)?;
+    let idempotency_key = idempotency_key(&parts.headers, &body, &caller.name)?;
     let secret_key = app.stripe_secret_key()?;
     let customer = app.engine.store().get_customer(&user_id).await?;
     let return_url = format!("{}{RETURN_PATH}", app.config.public_base_url);

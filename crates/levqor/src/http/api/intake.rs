@@ -63,7 +63,7 @@ pub async fn submit_job(State(app): State<Arc<App>>, context: Context, request: 
         let preview = app.engine.preview(request)?;
         return Ok(body::json(StatusCode::OK, &PreviewView::from(preview)));
     }
-    let accepted = app.engine.intake(request, caller.name, idempotency).await?;
+    let accepted = app.engine.intake(request, &caller.name, idempotency).await?;
     Ok(body::json(StatusCode::ACCEPTED, &AcceptedView::from(accepted)))
 }
 

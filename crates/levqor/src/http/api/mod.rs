@@ -1,5 +1,6 @@
 //! The handlers, one file per resource.
 
+pub mod audit;
 pub mod backups;
 pub mod batch;
 pub mod billing;
@@ -12,6 +13,7 @@ pub mod figures;
 pub mod health;
 pub mod intake;
 pub mod jobs;
+pub mod keys;
 pub mod query;
 pub mod status;
 pub mod users;
