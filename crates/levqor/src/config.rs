@@ -5,13 +5,14 @@
 //! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
 
 mod email;
+mod env_file;
 mod parse;
 mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -21,6 +22,7 @@ use levqor_core::duration::format_duration;
 use levqor_store::KeyTally;
 
 pub use email::Email;
+use env_file::EnvFile;
 use parse::Vars;
 pub use parse::{ConfigError, duration};
 pub use settings::{SETTINGS, Setting};
@@ -155,17 +157,8 @@ impl Config {
     ///
     /// `stored` is what the database knows of keys: it decides what a configuration without keys means.
     pub fn load_with(arguments: &BTreeMap<String, String>, stored: KeyTally) -> Result<Config, ConfigError> {
-        let mut vars = BTreeMap::new();
-        match dotenvy::from_path_iter(".env") {
-            Ok(entries) => {
-                for entry in entries {
-                    let (name, value) = entry.map_err(|error| ConfigError::file(&error))?;
-                    vars.insert(name, value);
-                }
-            }
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(ConfigError::file(&error)),
-        }
+        let file = EnvFile::read(Path::new(".env"))?;
+        let mut vars = file.vars.clone();
         for (name, value) in std::env::vars_os() {
             let (Some(name), value) = (name.to_str(), value.to_str()) else { continue };
             match value {
@@ -177,7 +170,7 @@ impl Config {
             };
         }
         vars.extend(arguments.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Config::from_map_with(&vars, stored)
+        Config::from_map_with(&vars, stored).map_err(|error| file.locate(error, &vars))
     }
 
     /// The same from a map, with a database that holds no keys: what tests and `levqor demo` use. Names that are not ours are

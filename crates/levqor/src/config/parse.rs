@@ -34,17 +34,8 @@ impl ConfigError {
         ConfigError(format!("{name}: {allowed}"))
     }
 
-    /// The file's own text is not repeated: the line that does not parse may hold a secret.
-    pub(super) fn file(error: &dotenvy::Error) -> Self {
-        ConfigError(match error {
-            dotenvy::Error::LineParse(_, at) => {
-                format!(
-                    ".env: a line cannot be read (at its character {at}): expected NAME=value, quoted if it holds spaces"
-                )
-            }
-            dotenvy::Error::Io(error) => format!(".env: cannot be read: {error}"),
-            _ => ".env: cannot be read: expected lines of NAME=value".to_owned(),
-        })
+    pub(super) fn new(text: String) -> Self {
+        ConfigError(text)
     }
 }
 

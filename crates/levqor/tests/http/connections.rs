@@ -289,5 +289,7 @@ async fn a_credential_is_never_seen_again() {
         let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
         assert!(!found, "{} holds a credential", path.display());
     }
-    assert!(files >= 2, "the database and its log");
+    // On PostgreSQL it is the server that has the files.
+    let is_file = matches!(server.location, levqor_store::Location::Sqlite(_));
+    assert!(!is_file || files >= 2, "the database and its log");
 }

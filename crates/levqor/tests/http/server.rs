@@ -117,7 +117,7 @@ impl TestServer {
         settings.vendors = config.vendors.clone();
         settings.seal_keys = Sealing::of(&config).existing_keys().unwrap();
         settings.backups = Some(BackupSettings {
-            location: Location::Sqlite(dir.join("test.db")),
+            location: location.clone(),
             dir: dir.join("backups"),
             keep: 2,
             is_daily: true,
