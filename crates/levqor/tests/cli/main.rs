@@ -9,5 +9,6 @@ mod deployment;
 mod email;
 mod first_version;
 mod program;
+mod relocate;
 mod serve;
 mod validate;

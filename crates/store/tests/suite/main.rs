@@ -24,6 +24,7 @@ mod payments;
 mod prune;
 mod rates;
 mod record;
+mod relocate;
 mod retry;
 mod schema;
 mod sqlite_file;
