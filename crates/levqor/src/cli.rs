@@ -19,6 +19,7 @@ mod loopback;
 mod migrate;
 mod mock_ai;
 mod out;
+mod relocate;
 mod serve;
 mod status;
 mod submit;
@@ -66,6 +67,7 @@ enum Command {
     #[command(name = "mock-ai")]
     MockAi(mock_ai::MockAiCommand),
     Backup(backup::Backup),
+    Move(relocate::Move),
     Bench(bench::Bench),
     #[command(name = "bench-echo", hide = true)]
     BenchEcho(bench::Echo),
@@ -121,6 +123,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Connections(command) => command.run().await,
         Command::MockAi(command) => command.run().await,
         Command::Backup(command) => command.run().await,
+        Command::Move(command) => command.run().await,
         Command::Bench(command) => command.run().await,
         Command::BenchEcho(command) => command.run().await,
     }

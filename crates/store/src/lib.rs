@@ -19,6 +19,7 @@ mod migrate;
 mod payments;
 mod postgres;
 mod rate;
+pub mod relocate;
 mod settings;
 mod sqlite;
 mod tx;

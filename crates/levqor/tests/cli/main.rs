@@ -10,5 +10,6 @@ mod email;
 mod first_version;
 mod keys;
 mod program;
+mod relocate;
 mod serve;
 mod validate;

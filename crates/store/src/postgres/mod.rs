@@ -51,7 +51,7 @@ use pool::Cold;
 use pulse::Pulse;
 
 /// Nodes that migrate at the same time go one after the other. The number is this program's, by chance.
-const MIGRATION_LOCK: &str = "select pg_advisory_xact_lock(7064411293054182)";
+pub(crate) const MIGRATION_LOCK: &str = "select pg_advisory_xact_lock(7064411293054182)";
 
 pub(crate) struct Postgres {
     node: String,
@@ -264,6 +264,11 @@ impl Postgres {
     {
         self.cold.read(verb).await
     }
+}
+
+/// A connection with a transaction of its own kind to make.
+pub(crate) async fn client(url: &str) -> Result<deadpool_postgres::Object> {
+    Cold::for_one_look(url)?.client().await.map_err(connect::explain)
 }
 
 async fn pending(cold: &Cold) -> Result<Vec<String>> {

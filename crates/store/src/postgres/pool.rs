@@ -51,6 +51,11 @@ impl Cold {
         Ok(Cold { pool, pulse: pulse.clone() })
     }
 
+    /// For whoever needs a transaction of a kind of its own.
+    pub async fn client(&self) -> Result<Object> {
+        Ok(self.pool.get().await?)
+    }
+
     /// Runs a verb in a transaction and tells its effects after the commit. The verb may run more than once; only its
     /// last run counts.
     pub async fn write<T, F>(&self, news: &News, verb: F) -> Result<T>

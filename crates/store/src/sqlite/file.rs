@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<DataFile> {
 }
 
 /// Names of what [`open`] would migrate. Takes no lock: it may be asked while a server runs.
-pub(super) fn pending_migrations(path: &Path) -> Result<Vec<String>> {
+pub(crate) fn pending_migrations(path: &Path) -> Result<Vec<String>> {
     if !path.exists() {
         return Ok(migrate::names());
     }

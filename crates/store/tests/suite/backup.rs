@@ -203,7 +203,8 @@ async fn a_backup_under_load_ends_misses_nothing_and_stops_no_intake() {
             let (store, over, payload) = (store.clone(), over.clone(), payload.clone());
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
-                while !over.load(Ordering::Relaxed) {
+                // Not for ever: a test that hangs must not fill the disk.
+                while !over.load(Ordering::Relaxed) && acknowledged.len() < 5_000 {
                     let began = Instant::now();
                     let job = NewJob { payload: payload.clone(), ..job(NOON) };
                     let id = job.id;

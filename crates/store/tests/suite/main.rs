@@ -25,6 +25,7 @@ mod payments;
 mod prune;
 mod rates;
 mod record;
+mod relocate;
 mod retry;
 mod schema;
 mod sqlite_file;
