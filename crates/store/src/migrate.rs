@@ -31,7 +31,8 @@ const ALL: &[Migration] = migrations![
     "0005_backups",
     "0006_rate_windows",
     "0007_emails",
-    "0008_payments"
+    "0008_payments",
+    "0009_money"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

@@ -19,6 +19,7 @@ mod fill;
 mod frozen;
 mod intake;
 mod list;
+mod money;
 mod nodes;
 mod payments;
 mod prune;
