@@ -16,6 +16,7 @@ mod fill;
 mod job;
 mod keys;
 mod migrate;
+mod money;
 mod payments;
 mod postgres;
 mod rate;
@@ -32,6 +33,7 @@ mod workflow;
 pub use backup_runs::{BackupEnd, BackupHealth, BackupRun, BackupRunState};
 pub use connections::MAX_CONNECTIONS;
 pub use keys::{KeyPage, KeyRow, KeyTally, LiveKey, LiveKeys, NewKey};
+pub use money::*;
 pub use types::*;
 
 use std::path::PathBuf;
@@ -42,6 +44,7 @@ use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
 use levqor_core::job::{ClaimedJob, Fenced, Finish, Intake, JobError, NewJob, Record};
 
+use money::{Done, Money, Work};
 use postgres::Postgres;
 use sqlite::Sqlite;
 use tx::Tx;
@@ -79,6 +82,7 @@ pub enum Ended {
 pub struct Store {
     engine: Engine,
     wake: Arc<Wake>,
+    money: Arc<Money>,
     node: String,
     /// Where the next search of retention goes on; lost with the process, which costs one search.
     prune_after: Mutex<String>,
@@ -105,15 +109,19 @@ impl Store {
     /// Opens the database, creates or migrates it under a lock. `node` is this process's random id (liveness only).
     pub async fn open(location: &Location, node: &str) -> Result<Store> {
         let wake = Arc::new(Wake::new());
+        let money = Arc::new(Money::default());
         let engine = match location {
-            Location::Sqlite(path) => Engine::Sqlite(Sqlite::open(path, node, wake.clone()).await?),
+            Location::Sqlite(path) => {
+                Engine::Sqlite(Sqlite::open(path, node, wake.clone(), money.clone()).await?)
+            }
             Location::Postgres(url) => {
-                Engine::Postgres(Box::new(Postgres::open(url, node, wake.clone()).await?))
+                Engine::Postgres(Box::new(Postgres::open(url, node, wake.clone(), money.clone()).await?))
             }
         };
         Ok(Store {
             engine,
             wake,
+            money,
             node: node.to_owned(),
             prune_after: Mutex::default(),
             callbacks_after: Mutex::default(),
@@ -261,6 +269,11 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Holds and charges, batched with those of others.
+    async fn engine_work(&self, work: Work) -> Result<Done> {
+        on!(self, engine => engine.work(work))
     }
 
     /// Runs a verb in a transaction. It may run more than once; only its last run counts.

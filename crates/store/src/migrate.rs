@@ -32,7 +32,8 @@ const ALL: &[Migration] = migrations![
     "0006_rate_windows",
     "0007_emails",
     "0008_payments",
-    "0009_keys"
+    "0009_keys",
+    "0010_money"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

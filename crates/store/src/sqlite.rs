@@ -10,6 +10,7 @@ mod checkpoint;
 mod claim;
 pub(crate) mod file;
 mod intake;
+mod money;
 mod op;
 mod readers;
 mod record;
@@ -25,6 +26,7 @@ use levqor_core::job::{ClaimedJob, Fenced, Intake, NewJob, Record};
 use tokio::sync::oneshot;
 
 use crate::callback::Walk;
+use crate::money::{Done, Money, Work};
 use crate::tx::Tx;
 use crate::wake::Wake;
 use crate::{CallbackEnd, CallbackTry, ClaimedCallback, Error, HostRoom, KeyTally, Result};
@@ -35,25 +37,27 @@ pub(crate) struct Sqlite {
     node: String,
     inbox: mpsc::Sender<Op>,
     readers: Readers,
+    money: Arc<Money>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sqlite {
     /// Opens or creates the file, migrates it and starts the threads.
-    pub(crate) async fn open(path: &Path, node: &str, wake: Arc<Wake>) -> Result<Sqlite> {
+    pub(crate) async fn open(path: &Path, node: &str, wake: Arc<Wake>, money: Arc<Money>) -> Result<Sqlite> {
         let (path, node) = (path.to_owned(), node.to_owned());
         // A migration may take as long as it takes: not on a thread that serves requests.
-        tokio::task::spawn_blocking(move || Sqlite::start(&path, node, wake))
+        tokio::task::spawn_blocking(move || Sqlite::start(&path, node, wake, money))
             .await
             .map_err(|error| Error::Bug(error.into()))?
     }
 
-    fn start(path: &Path, node: String, wake: Arc<Wake>) -> Result<Sqlite> {
+    fn start(path: &Path, node: String, wake: Arc<Wake>, money: Arc<Money>) -> Result<Sqlite> {
         let file = file::open(path)?;
         let readers = Readers::start(&file.path)?;
         let (inbox, outbox) = mpsc::channel();
         let thread = writer::start(file, outbox, inbox.clone(), node.clone(), wake)?;
-        Ok(Sqlite { node, inbox, readers, thread: Mutex::new(Some(thread)) })
+        money.poke_by(money::poke(&inbox, &money, &node));
+        Ok(Sqlite { node, inbox, readers, money, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) async fn pending_migrations(path: &Path) -> Result<Vec<String>> {
@@ -135,6 +139,15 @@ impl Sqlite {
             end,
         };
         self.ask(outcome, Op::RecordCallback).await
+    }
+
+    /// Holds and charges; what waits for the writer shares a commit.
+    pub(crate) async fn work(&self, work: Work) -> Result<Done> {
+        let (reply, answer) = oneshot::channel();
+        let ask = money::MoneyAsk::new(work, self.money.clone(), &self.node, reply);
+        self.inbox.send(Op::Money(Box::new(ask))).map_err(|_| closed())?;
+        // If this future is dropped before the next line, the dropped answer gives its holds back.
+        answer.await.map_err(|_| closed())?
     }
 
     /// Marks the minute as up.

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 pub(crate) use row::Row;
 pub(crate) use value::Value;
 
+use crate::postgres::Session;
 use crate::wake::Effects;
 use crate::{Error, Result};
 
@@ -22,6 +23,8 @@ pub(crate) enum Conn<'a> {
     /// The mutex is never contended: it only makes the reference `Send`, so that one future fits both engines.
     Sqlite(&'a Mutex<Connection>),
     Postgres(&'a deadpool_postgres::Transaction<'a>),
+    /// A lane on which its owner has begun a transaction, and ends it.
+    PostgresLane(&'a mut Session),
     /// Outside a transaction, for reads: each statement sees its own snapshot.
     PostgresRead(&'a deadpool_postgres::ClientWrapper),
 }
@@ -56,7 +59,9 @@ impl<'a> Tx<'a> {
     pub(crate) fn sqlite(&self) -> &'a Mutex<Connection> {
         match self.conn {
             Conn::Sqlite(conn) => conn,
-            Conn::Postgres(_) | Conn::PostgresRead(_) => panic!("not a SQLite transaction"),
+            Conn::Postgres(_) | Conn::PostgresLane(_) | Conn::PostgresRead(_) => {
+                panic!("not a SQLite transaction")
+            }
         }
     }
 
@@ -80,11 +85,12 @@ impl<'a> Tx<'a> {
     /// All rows.
     pub(crate) async fn query(&mut self, sql: impl Into<Sql>, values: &[Value<'_>]) -> Result<Vec<Row>> {
         let text = self.text(sql.into());
-        let rows = match &self.conn {
+        let rows = match &mut self.conn {
             Conn::Sqlite(conn) => return query_sqlite(&lock(conn), text, values),
             Conn::Postgres(tx) => {
                 tx.query(&tx.prepare_cached(text).await?, &value::parameters(values)).await?
             }
+            Conn::PostgresLane(session) => session.query(text, &value::parameters(values)).await?,
             Conn::PostgresRead(client) => {
                 client.query(&client.prepare_cached(text).await?, &value::parameters(values)).await?
             }
@@ -108,10 +114,14 @@ impl<'a> Tx<'a> {
     /// How many rows were changed.
     pub(crate) async fn execute(&mut self, sql: impl Into<Sql>, values: &[Value<'_>]) -> Result<u64> {
         let text = self.text(sql.into());
-        match &self.conn {
+        match &mut self.conn {
             Conn::Sqlite(conn) => execute_sqlite(&lock(conn), text, values),
             Conn::Postgres(tx) => {
                 Ok(tx.execute(&tx.prepare_cached(text).await?, &value::parameters(values)).await?)
+            }
+            Conn::PostgresLane(session) => {
+                let statement = session.prepare(text).await?;
+                Ok(session.client().execute(&statement, &value::parameters(values)).await?)
             }
             Conn::PostgresRead(_) => Err(Error::bug("a write outside a transaction".to_owned())),
         }
@@ -122,6 +132,7 @@ impl<'a> Tx<'a> {
         match &self.conn {
             Conn::Sqlite(conn) => Ok(lock(conn).execute_batch(text)?),
             Conn::Postgres(tx) => Ok(tx.batch_execute(text).await?),
+            Conn::PostgresLane(session) => Ok(session.client().batch_execute(text).await?),
             Conn::PostgresRead(_) => Err(Error::bug("a script outside a transaction".to_owned())),
         }
     }

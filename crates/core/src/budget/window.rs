@@ -108,6 +108,8 @@ impl Zone {
 pub struct Period {
     /// `J:<job id>`, `H:2026-11-22T14+01`, `D:2026-11-22`, `W:2026-W47`, `M:2026-11`, `T`, or `R:<hours since 1970>`.
     pub key: String,
+    /// The first of the keys that count together, of a rolling window. Keys of one budget sort by time.
+    pub since: Option<String>,
     /// Nothing starts or ends a job's own period, or all of time.
     pub start_ms: Option<i64>,
     pub end_ms: Option<i64>,
@@ -117,23 +119,24 @@ pub struct Period {
 /// and the hour itself: whichever so many hours are looked at, they hold no more than the limit.
 pub fn period(window: Window, zone: &Zone, now_ms: i64, facts: &Facts<'_>) -> Period {
     let now_ms = now_ms.clamp(0, LAST_MS);
-    let whole = |key: String| Period { key, start_ms: None, end_ms: None };
+    let whole = |key: String| Period { key, since: None, start_ms: None, end_ms: None };
     let local = || {
         let at = Timestamp::from_millisecond(now_ms).expect("the years 1970 to 9998 fit");
         at.to_zoned(zone.zone.clone())
     };
     let days = |key: String, first: Date, after: Date| Period {
         key,
+        since: None,
         start_ms: Some(day_start_ms(first, &zone.zone)),
         end_ms: Some(day_start_ms(after, &zone.zone)),
     };
     match window {
         Window::Job => whole(format!("J:{}", job_subject(facts))),
         Window::Total => whole("T".to_owned()),
-        Window::Rolling { .. } => {
+        Window::Rolling { hours } => {
             let hour = now_ms / HOUR_MS;
             let (start_ms, end_ms) = (Some(hour * HOUR_MS), Some((hour + 1) * HOUR_MS));
-            Period { key: format!("R:{hour}"), start_ms, end_ms }
+            Period { key: bucket(hour), since: Some(bucket(hour - i64::from(hours))), start_ms, end_ms }
         }
         Window::Hour => hour(&local()),
         Window::Day => {
@@ -155,6 +158,16 @@ pub fn period(window: Window, zone: &Zone, now_ms: i64, facts: &Facts<'_>) -> Pe
     }
 }
 
+fn bucket(hour: i64) -> String {
+    format!("R:{:07}", hour.max(0))
+}
+
+/// The first key that counts together with this one in a rolling window; `None` for a key of another kind.
+pub fn rolling_since(key: &str, hours: u32) -> Option<String> {
+    let hour: i64 = key.strip_prefix("R:")?.parse().ok()?;
+    Some(bucket(hour - i64::from(hours)))
+}
+
 /// When a date begins: midnight, or what comes first on a day without one.
 fn day_start_ms(date: Date, zone: &TimeZone) -> i64 {
     let start = date.to_zoned(zone.clone()).expect("the years 1969 to 9999 fit");
@@ -174,7 +187,7 @@ fn hour(local: &Zoned) -> Period {
     let rest = if rest == 0 { String::new() } else { format!("{rest:02}") };
     let key = format!("H:{}{sign}{hours:02}{rest}", local.strftime("%Y-%m-%dT%H"));
     let start_ms = now_ms - into_ms;
-    Period { key, start_ms: Some(start_ms), end_ms: Some(start_ms + HOUR_MS) }
+    Period { key, since: None, start_ms: Some(start_ms), end_ms: Some(start_ms + HOUR_MS) }
 }
 
 #[cfg(test)]

@@ -74,15 +74,17 @@ pub enum CallEvent {
     Release,
     /// There is no way to know.
     Assume,
+    /// A person says what it cost.
+    Correct,
 }
 
 impl CallEvent {
-    pub const ALL: [CallEvent; 4] =
-        [CallEvent::Send, CallEvent::Settle, CallEvent::Release, CallEvent::Assume];
+    pub const ALL: [CallEvent; 5] =
+        [CallEvent::Send, CallEvent::Settle, CallEvent::Release, CallEvent::Assume, CallEvent::Correct];
 }
 
-/// The state after `event`, or `None` where the event changes nothing. What is settled or released stays so, whoever
-/// comes late; what was assumed becomes exact once.
+/// The state after `event`, or `None` where the event changes nothing. What is settled or released stays so, whatever
+/// process comes late; what was assumed becomes exact once. A person may correct what is over.
 pub fn transition(state: CallState, event: CallEvent) -> Option<CallState> {
     match (state, event) {
         (CallState::Reserved, CallEvent::Send) => Some(CallState::Sent),
@@ -93,6 +95,9 @@ pub fn transition(state: CallState, event: CallEvent) -> Option<CallState> {
             Some(CallState::Released)
         }
         (CallState::Reserved | CallState::Sent, CallEvent::Assume) => Some(CallState::Assumed),
+        (CallState::Settled | CallState::Released | CallState::Assumed, CallEvent::Correct) => {
+            Some(CallState::Settled)
+        }
         _ => None,
     }
 }
@@ -124,16 +129,21 @@ mod tests {
                 "sent Settle -> settled",
                 "sent Release -> released",
                 "sent Assume -> assumed",
+                "settled Correct -> settled",
+                "released Correct -> settled",
                 "assumed Settle -> settled",
                 "assumed Release -> released",
+                "assumed Correct -> settled",
             ]
         );
     }
 
     #[test]
-    fn money_moves_at_most_twice_and_never_after_the_truth_is_known() {
+    fn no_process_moves_money_after_the_truth_is_known() {
+        let by_process = |event: &&CallEvent| **event != CallEvent::Correct;
         for end in [CallState::Settled, CallState::Released] {
-            assert!(CallEvent::ALL.iter().all(|event| transition(end, *event).is_none()));
+            let mut events = CallEvent::ALL.iter().filter(by_process);
+            assert!(events.all(|event| transition(end, *event).is_none()));
             assert!(!end.is_open());
         }
     }

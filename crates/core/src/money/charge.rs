@@ -34,19 +34,20 @@ pub enum Ending {
 }
 
 /// Why a charge deserves a look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Alarm {
-    /// An answer without a usage.
+    #[error("the answer has no usage")]
     NoUsage,
+    #[error("{0}")]
     BadUsage(UsageError),
+    #[error("{0}")]
     Unpriced(CostError),
     /// A usage that costs nothing, of a model that is not free.
+    #[error("the usage costs nothing, and the model is not free")]
     ZeroCost,
-    /// More than what was held: the provider broke its own limit or its price is another one.
-    Overrun {
-        cost: Nano,
-        held: Nano,
-    },
+    /// The provider broke its own limit, or its price is another one.
+    #[error("it cost {cost}, more than the {held} that were held")]
+    Overrun { cost: Nano, held: Nano },
 }
 
 /// What to do with the hold.

@@ -1,12 +1,14 @@
 //! What a usage costs: one sum in pico-dollars, one ceiling at the end.
 
+use serde::{Deserialize, Serialize};
+
 use super::amount::{MAX_AMOUNT, Nano, Rate};
 use super::price::Price;
 use super::unit::{Tier, Unit};
 use super::usage::Usage;
 
 /// How a request is sent, as far as it changes the price. Pinned by us in the request itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     pub tier: Tier,
     pub region: bool,

@@ -53,10 +53,26 @@ impl<V: Verb> Collector<V> {
         (Collector { queue }, tokio::spawn(flush_loop(verb, lane, receiver, closing.clone())))
     }
 
+    pub fn sender(&self) -> Sender<V> {
+        Sender { queue: self.queue.clone() }
+    }
+
     pub async fn submit(&self, item: V::Item) -> Result<V::Answer> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(Waiting { item, reply }).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+}
+
+/// A way to ask without waiting for the answer.
+pub(super) struct Sender<V: Verb> {
+    queue: mpsc::UnboundedSender<Waiting<V>>,
+}
+
+impl<V: Verb> Sender<V> {
+    /// Nothing happens once the store is closed.
+    pub fn send_unanswered(&self, item: V::Item) {
+        self.queue.send(Waiting { item, reply: oneshot::channel().0 }).ok();
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Lane {
 }
 
 /// An open connection with its prepared statements.
-pub(super) struct Session {
+pub(crate) struct Session {
     client: Client,
     statements: HashMap<&'static str, Statement>,
     pub shard: i64,

@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::callback::Walk;
+use crate::money::{Done, Money, Work};
 use crate::tx::Tx;
 use crate::wake::Wake;
 use crate::{
@@ -43,8 +44,10 @@ use connect::Connector;
 use hot::callback::{Tried, TryVerb};
 use hot::finish::{FinishItem, FinishVerb};
 use hot::intake::IntakeVerb;
+use hot::money::MoneyVerb;
 use hot::moving::MoveVerb;
 use hot::rate::{self, RateVerb};
+pub(crate) use lane::Session;
 use lane::{BY_HASH, BY_LOOKUP, Lane};
 use news::News;
 use pool::Cold;
@@ -62,6 +65,7 @@ pub(crate) struct Postgres {
     moving: Collector<MoveVerb>,
     tries: Collector<TryVerb>,
     rates: Collector<RateVerb>,
+    money: Collector<MoneyVerb>,
     claims: Claims,
     /// Claims of callbacks; there is one loop that makes them.
     callbacks: tokio::sync::Mutex<Lane>,
@@ -73,7 +77,7 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Connects, migrates under a lock, says that this node lives and starts the tasks. Connections are made when needed.
-    pub(crate) async fn open(url: &str, node: &str, wake: Arc<Wake>) -> Result<Postgres> {
+    pub(crate) async fn open(url: &str, node: &str, wake: Arc<Wake>, money: Arc<Money>) -> Result<Postgres> {
         let connector = Connector::new(url)?;
         let closing = CancellationToken::new();
         let pulse = Pulse::new(&connector, &closing);
@@ -93,6 +97,9 @@ impl Postgres {
         let (tries, recording) = Collector::start(TryVerb, lane(BY_HASH, 4), &closing);
         let (rates, counting) = Collector::start(RateVerb, lane(rate::SETTINGS, 7), &closing);
         let (claims, claiming) = Claims::start(node, lane(BY_LOOKUP, 5), news.clone(), closing.clone());
+        let holding = MoneyVerb { news: news.clone(), money: money.clone(), node: node.to_owned() };
+        let (holds, charging) = Collector::start(holding, lane(BY_LOOKUP, 8), &closing);
+        money.poke_by(hot::money::poke(&holds));
         let listening = tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone()));
 
         let postgres = Postgres {
@@ -104,9 +111,12 @@ impl Postgres {
             moving,
             tries,
             rates,
+            money: holds,
             claims,
             callbacks: tokio::sync::Mutex::new(lane(BY_LOOKUP, 6)),
-            tasks: Mutex::new(vec![taking_in, finishing, moves, recording, counting, claiming, listening]),
+            tasks: Mutex::new(vec![
+                taking_in, finishing, moves, recording, counting, claiming, charging, listening,
+            ]),
             _closes: closing.clone().drop_guard(),
             closing,
         };
@@ -207,6 +217,10 @@ impl Postgres {
 
     pub(crate) async fn count_shared(&self, hit: SharedHit) -> Result<SharedVerdict> {
         self.rates.submit(hit).await
+    }
+
+    pub(crate) async fn work(&self, work: Work) -> Result<Done> {
+        self.money.submit(work).await
     }
 
     /// Says that this node lives, by the database's clock, and marks the minute as up.

@@ -11,7 +11,7 @@ use levqor_core::job::{Fenced, Intake, NewJob, Record};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{callback, claim, intake, record};
+use super::{callback, claim, intake, money, record};
 use crate::tx::{Conn, Tx, lock};
 use crate::wake::Effects;
 use crate::{ClaimedCallback, Error, Result};
@@ -22,6 +22,7 @@ pub(super) enum Op {
     Record(Ask<Record, Fenced>),
     ClaimCallbacks(Ask<callback::Wanted, Vec<ClaimedCallback>>),
     RecordCallback(Ask<callback::Outcome, Fenced>),
+    Money(Box<money::MoneyAsk>),
     Cold(Box<dyn Cold>),
     /// Parked by the writer until something is runnable.
     Claim(claim::ClaimAsk),
@@ -87,6 +88,7 @@ impl Op {
             Op::Record(ask) => ask.run(|record| record::record(&lock(conn), turn, record)),
             Op::ClaimCallbacks(ask) => ask.run(|wanted| callback::claim(&lock(conn), wanted)),
             Op::RecordCallback(ask) => ask.run(|outcome| callback::record(&lock(conn), outcome)),
+            Op::Money(ask) => ask.run(conn, turn),
             Op::Cold(ask) => run_in_savepoint(ask.as_mut(), conn, turn),
             Op::Claim(_) | Op::Close(_) => Ok(()),
         })
@@ -100,6 +102,7 @@ impl Op {
             Op::Record(ask) => ask.answer(failure),
             Op::ClaimCallbacks(ask) => ask.answer(failure),
             Op::RecordCallback(ask) => ask.answer(failure),
+            Op::Money(ask) => ask.answer(failure),
             Op::Cold(ask) => ask.answer(failure),
             // Answered by the writer itself.
             Op::Claim(_) | Op::Close(_) => {}

@@ -44,7 +44,9 @@ fn job(payload_bytes: usize) -> NewJob {
 }
 
 async fn open(dir: &TempDir) -> Arc<Sqlite> {
-    Arc::new(Sqlite::open(&dir.join("levqor.db"), "node", Arc::new(Wake::new())).await.unwrap())
+    Arc::new(
+        Sqlite::open(&dir.join("levqor.db"), "node", Arc::new(Wake::new()), Arc::default()).await.unwrap(),
+    )
 }
 
 impl Sqlite {
@@ -136,7 +138,8 @@ async fn on_a_full_disk_what_fits_goes_through_beside_what_does_not() {
 async fn a_commit_that_fails_is_told_to_all_and_the_next_one_works() {
     let dir = TempDir::new();
     let wake = Arc::new(Wake::new());
-    let store = Arc::new(Sqlite::open(&dir.join("levqor.db"), "node", wake.clone()).await.unwrap());
+    let store =
+        Arc::new(Sqlite::open(&dir.join("levqor.db"), "node", wake.clone(), Arc::default()).await.unwrap());
     let mut hints = wake.subscribe();
     let failing = Arc::new(AtomicBool::new(false));
     let flag = failing.clone();

@@ -20,6 +20,7 @@ mod frozen;
 mod intake;
 mod keys;
 mod list;
+mod money;
 mod nodes;
 mod payments;
 mod prune;

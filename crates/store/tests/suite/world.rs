@@ -94,6 +94,26 @@ impl World {
         }
     }
 
+    /// A statement past the store; the error is the database's own words.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), String> {
+        match &self.location {
+            Location::Sqlite(path) => {
+                let conn = rusqlite::Connection::open(path).unwrap();
+                conn.execute_batch(sql).map_err(|error| error.to_string())
+            }
+            Location::Postgres(url) => {
+                let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+                let serving = tokio::spawn(connection);
+                let outcome = client.batch_execute(sql).await;
+                drop(client);
+                serving.await.unwrap().unwrap();
+                outcome.map_err(|error| {
+                    error.as_db_error().map_or(error.to_string(), |it| it.message().to_owned())
+                })
+            }
+        }
+    }
+
     pub async fn put(&self, job: NewJob) -> JobId {
         let id = job.id;
         assert_eq!(self.store.intake(job).await.unwrap(), Intake::Created);

@@ -29,7 +29,8 @@ fn at(window: Window, zone: &str, now_ms: i64) -> Period {
 }
 
 fn check(window: Window, zone: &str, now: &str, key: &str, start: &str, end: &str) {
-    let expected = Period { key: key.to_owned(), start_ms: Some(ms(start)), end_ms: Some(ms(end)) };
+    let expected =
+        Period { key: key.to_owned(), since: None, start_ms: Some(ms(start)), end_ms: Some(ms(end)) };
     assert_eq!(at(window, zone, ms(now)), expected, "{window} {zone} {now}");
 }
 
@@ -165,11 +166,15 @@ fn what_has_no_clock_has_no_bounds() {
 
     assert_eq!(
         period(Window::Job, &Zone::utc(), 5, &facts),
-        Period { key: format!("J:{job}"), start_ms: None, end_ms: None }
+        Period { key: format!("J:{job}"), since: None, start_ms: None, end_ms: None }
     );
     assert_eq!(period(Window::Total, &Zone::utc(), 5, &facts).key, "T");
     let bucket = period(Window::Rolling { hours: 24 }, &Zone::utc(), ms("2026-11-22T14:30:00Z"), &facts);
-    assert_eq!(bucket.key, format!("R:{}", ms("2026-11-22T14:00:00Z") / HOUR_MS));
+    let hour = ms("2026-11-22T14:00:00Z") / HOUR_MS;
+    assert_eq!(bucket.key, format!("R:0{hour}"), "seven digits sort by time until the year 3110");
+    assert_eq!(bucket.since, Some(format!("R:0{}", hour - 24)), "a whole day, and the hour that has begun");
+    assert_eq!(rolling_since(&bucket.key, 24), bucket.since);
+    assert_eq!(rolling_since("D:2026-11-22", 24), None);
 }
 
 #[test]

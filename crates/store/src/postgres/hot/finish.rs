@@ -118,27 +118,33 @@ impl Verb for FinishVerb {
     }
 
     async fn run(&self, session: &mut Session, items: &[&FinishItem]) -> Result<Vec<Fenced>> {
-        let mut columns = Columns::default();
-        let mut first = HashSet::new();
-        for item in items {
-            // Two ends of one job in one batch: the first counts, the other is stale.
-            if first.insert(item.record.id) {
-                columns.add(item)?;
-            }
-        }
-        let mut gone = finish(session, &columns).await?;
-        let mut effects = Effects { callbacks: !columns.callbacks.is_empty(), ..Effects::default() };
-        let mut verdicts = Vec::with_capacity(items.len());
-        for item in items {
-            let done = gone.remove(&item.record.id);
-            if done {
-                effects.ended.push(item.record.id);
-            }
-            verdicts.push(if done { Fenced::Done } else { Fenced::Stale });
-        }
+        let (verdicts, effects) = run_all(session, items).await?;
         self.news.tell(&effects);
         Ok(verdicts)
     }
+}
+
+/// The ends of jobs, and what is to be told once they are committed.
+pub(super) async fn run_all(session: &mut Session, items: &[&FinishItem]) -> Result<(Vec<Fenced>, Effects)> {
+    let mut columns = Columns::default();
+    let mut first = HashSet::new();
+    for item in items {
+        // Two ends of one job in one batch: the first counts, the other is stale.
+        if first.insert(item.record.id) {
+            columns.add(item)?;
+        }
+    }
+    let mut gone = finish(session, &columns).await?;
+    let mut effects = Effects { callbacks: !columns.callbacks.is_empty(), ..Effects::default() };
+    let mut verdicts = Vec::with_capacity(items.len());
+    for item in items {
+        let done = gone.remove(&item.record.id);
+        if done {
+            effects.ended.push(item.record.id);
+        }
+        verdicts.push(if done { Fenced::Done } else { Fenced::Stale });
+    }
+    Ok((verdicts, effects))
 }
 
 async fn finish(session: &mut Session, columns: &Columns<'_>) -> Result<HashSet<JobId>> {

@@ -9,6 +9,7 @@ pub(super) mod callback;
 pub(super) mod claim;
 pub(super) mod finish;
 pub(super) mod intake;
+pub(super) mod money;
 pub(super) mod moving;
 pub(super) mod rate;
 pub(super) mod steps;

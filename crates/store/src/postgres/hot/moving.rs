@@ -52,24 +52,31 @@ impl Verb for MoveVerb {
     }
 
     async fn run(&self, session: &mut Session, records: &[&Record]) -> Result<Vec<Fenced>> {
-        let mut verdicts = vec![Fenced::Stale; records.len()];
-        let mut open: Vec<usize> = (0..records.len()).collect();
-        // Two records of one job in one batch go one after the other, in the order in which they came.
-        while !open.is_empty() {
-            let mut seen = HashSet::new();
-            let (now, later): (Vec<usize>, Vec<usize>) =
-                open.into_iter().partition(|it| seen.insert(records[*it].id));
-            let moved = run_distinct(session, &now.iter().map(|it| records[*it]).collect::<Vec<_>>()).await?;
-            for it in now.iter().filter(|it| moved.contains(&records[**it].id)) {
-                verdicts[*it] = Fenced::Done;
-            }
-            let runnable =
-                now.iter().any(|it| verdicts[*it] == Fenced::Done && records[*it].then == Then::HandBack);
-            self.news.tell(&Effects { runnable, ..Effects::default() });
-            open = later;
-        }
+        let (verdicts, effects) = run_all(session, records).await?;
+        self.news.tell(&effects);
         Ok(verdicts)
     }
+}
+
+/// What becomes of jobs that go on, and what is to be told once it is committed.
+pub(super) async fn run_all(session: &mut Session, records: &[&Record]) -> Result<(Vec<Fenced>, Effects)> {
+    let mut effects = Effects::default();
+    let mut verdicts = vec![Fenced::Stale; records.len()];
+    let mut open: Vec<usize> = (0..records.len()).collect();
+    // Two records of one job in one batch go one after the other, in the order in which they came.
+    while !open.is_empty() {
+        let mut seen = HashSet::new();
+        let (now, later): (Vec<usize>, Vec<usize>) =
+            open.into_iter().partition(|it| seen.insert(records[*it].id));
+        let moved = run_distinct(session, &now.iter().map(|it| records[*it]).collect::<Vec<_>>()).await?;
+        for it in now.iter().filter(|it| moved.contains(&records[**it].id)) {
+            verdicts[*it] = Fenced::Done;
+        }
+        effects.runnable |=
+            now.iter().any(|it| verdicts[*it] == Fenced::Done && records[*it].then == Then::HandBack);
+        open = later;
+    }
+    Ok((verdicts, effects))
 }
 
 async fn run_distinct(session: &mut Session, records: &[&Record]) -> Result<HashSet<JobId>> {

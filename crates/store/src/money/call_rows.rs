@@ -1,0 +1,132 @@
+//! Calls for readers: one with its ledger, those of a job, and those that nobody will end.
+
+use levqor_core::money::{CallId, Nano, Terms, Tier, Usage};
+
+use super::statements::{call_id, call_state};
+use super::types::{CallRow, LedgerRow};
+use crate::tx::{Row, Sql, Tx};
+use crate::{Error, LEASE_MS, Result, decode};
+
+macro_rules! columns {
+    () => {
+        "select id, job_id, root_job_id, workflow, step, logical_call, attempt, key_id, user_id, tags, provider, model, \
+         price_id, terms, tier, state, node, lease_until_ms, est_input, est_output, reserved_nano, settled_nano, \
+         uncached_in, cached_in, write_short, write_long, write_any, image_in, audio_in, out_said, out_thought, audio_out, \
+         searches, usage_raw, provider_cost_nano, provider_request_id, http_status, finish_reason, failure, alarm, \
+         reserved_at_ms, sent_at_ms, settled_at_ms from ai_calls "
+    };
+}
+
+const ONE: &str = concat!(columns!(), "where id = $1");
+const OF_TREE: &str = concat!(columns!(), "where root_job_id = $1 order by id limit 1000");
+const LEDGER: &str =
+    "select kind, amount_nano, actor, reason, at_ms from cost_ledger where call_id = $1 order by seq";
+
+pub(super) async fn find(tx: &mut Tx<'_>, id: CallId) -> Result<Option<CallRow>> {
+    let Some(row) = tx.query_opt(ONE, &[(&id.to_string()).into()]).await? else { return Ok(None) };
+    Ok(Some(with_ledger(tx, &row).await?))
+}
+
+/// The calls of a job and its children, oldest first, a thousand at most.
+pub(super) async fn of_tree(tx: &mut Tx<'_>, root_job: &str) -> Result<Vec<CallRow>> {
+    let mut calls = Vec::new();
+    for row in tx.query(OF_TREE, &[root_job.into()]).await? {
+        calls.push(with_ledger(tx, &row).await?);
+    }
+    Ok(calls)
+}
+
+async fn with_ledger(tx: &mut Tx<'_>, row: &Row) -> Result<CallRow> {
+    let mut call = read(row)?;
+    for row in tx.query(LEDGER, &[(&call.id.to_string()).into()]).await? {
+        call.ledger.push(LedgerRow {
+            kind: row.text(0)?,
+            amount: Nano::new(row.int(1)?),
+            actor: row.text(2)?,
+            reason: row.opt_text(3)?,
+            at_ms: row.int(4)?,
+        });
+    }
+    Ok(call)
+}
+
+fn read(row: &Row) -> Result<CallRow> {
+    let job = |column| row.opt_text(column)?.as_deref().map(decode::job_id).transpose();
+    let terms: Terms = serde_json::from_str(&row.text(13)?).map_err(|error| Error::Bug(error.into()))?;
+    Ok(CallRow {
+        id: call_id(&row.text(0)?)?,
+        job: job(1)?,
+        root_job: job(2)?,
+        workflow: row.opt_text(3)?,
+        step: row.opt_text(4)?,
+        logical_call: row.opt_int(5)?,
+        attempt: row.opt_int(6)?,
+        key: row.opt_text(7)?,
+        user: row.opt_text(8)?,
+        tags: decode::tags(&row.text(9)?)?,
+        provider: row.text(10)?,
+        model: row.text(11)?,
+        price_id: row.text(12)?,
+        terms,
+        state: call_state(&row.text(15)?)?,
+        node: row.text(16)?,
+        lease_until_ms: row.opt_int(17)?,
+        est_input: row.int(18)?,
+        est_output: row.int(19)?,
+        reserved: Nano::new(row.int(20)?),
+        settled: row.opt_int(21)?.map(Nano::new),
+        usage: usage(row)?,
+        usage_raw: row.opt_text(33)?,
+        provider_request_id: row.opt_text(35)?,
+        http_status: row.opt_int(36)?,
+        finish_reason: row.opt_text(37)?,
+        failure: row.opt_text(38)?,
+        alarm: row.opt_text(39)?,
+        reserved_at_ms: row.int(40)?,
+        sent_at_ms: row.opt_int(41)?,
+        settled_at_ms: row.opt_int(42)?,
+        ledger: Vec::new(),
+    })
+}
+
+/// What was used, as far as it has columns.
+fn usage(row: &Row) -> Result<Option<Usage>> {
+    if row.opt_int(22)?.is_none() {
+        return Ok(None);
+    }
+    let class =
+        |column: usize| -> Result<u64> { Ok(u64::try_from(row.opt_int(column)?.unwrap_or(0)).unwrap_or(0)) };
+    Ok(Some(Usage {
+        uncached_in: class(22)?,
+        cached_in: class(23)?,
+        write_short: class(24)?,
+        write_long: class(25)?,
+        write_any: class(26)?,
+        image_in: class(27)?,
+        audio_in: class(28)?,
+        out: class(29)?,
+        reasoning: class(30)?,
+        audio_out: class(31)?,
+        searches: class(32)?,
+        tier: Tier::parse(&row.text(14)?),
+        provider_cost: row.opt_int(34)?.map(Nano::new),
+        ..Usage::default()
+    }))
+}
+
+// Differs because one process owns a SQLite file: whoever else is named in it is dead. On PostgreSQL the nodes' own rows
+// tell who lives.
+const ORPHANS: Sql = Sql::Each {
+    sqlite: "select id from ai_calls where lease_until_ms is not null and (lease_until_ms <= $1 or node <> $2) \
+        and $3 > 0 order by lease_until_ms, id limit $4",
+    postgres: "select id from ai_calls c where lease_until_ms is not null and (lease_until_ms <= $1 or node <> $2 and not exists \
+        (select 1 from nodes n where n.id = c.node \
+         and n.beat_at_ms > (extract(epoch from clock_timestamp()) * 1000)::bigint - $3)) \
+        order by lease_until_ms, id limit $4",
+};
+
+/// Open calls that nobody will end: their time is over, or their process.
+pub(super) async fn orphans(tx: &mut Tx<'_>, node: &str, now_ms: i64, limit: usize) -> Result<Vec<CallId>> {
+    let values = [now_ms.into(), node.into(), LEASE_MS.into(), (limit as i64).into()];
+    tx.query(ORPHANS, &values).await?.iter().map(|row| call_id(&row.text(0)?)).collect()
+}

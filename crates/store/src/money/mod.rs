@@ -1,0 +1,29 @@
+//! Money: budgets as a ceiling, calls with their holds, the ledger, prices.
+//!
+//! A batch of holds and charges is one transaction: its rows are locked in one order, what fits is decided in memory
+//! ([`counters`], [`calls`]), and everything is written at once ([`batch`]). The rules themselves stand in core.
+//!
+//! Invariants, at every commit: spent and held of a hard budget together grow by no hold beyond the limit; what is held is
+//! the sum of the open holds, what is spent the sum of the ledger over the calls that a row carries; a call moves money
+//! once, and a replay changes nothing.
+
+mod alerts;
+mod batch;
+mod budgets;
+mod call_rows;
+mod calls;
+mod counters;
+mod permits;
+mod policy;
+mod prices;
+mod statements;
+mod types;
+mod verbs;
+mod work;
+mod write;
+
+pub(crate) use batch::Item;
+pub use budgets::FROM_SETTING;
+pub(crate) use permits::{Money, Poke};
+pub use types::*;
+pub(crate) use work::{Done, Pending, Work, committed, run};

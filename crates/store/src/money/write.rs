@@ -1,0 +1,320 @@
+//! What a batch writes: counters, calls, holds, the ledger, alerts. Many rows a statement, as one JSON text.
+//!
+//! Every text comes in two: SQLite reads lists with `json_each`, PostgreSQL with `jsonb_to_recordset`.
+
+use std::collections::BTreeMap;
+
+use levqor_core::money::{Alarm, CallId, Charge, Usage};
+use serde_json::{Value as Json, json};
+
+use super::calls::{Call, Entry};
+use super::counters::{Counters, Key, Passed};
+use super::policy::Policy;
+use super::statements::new_row;
+use super::types::NewCall;
+use crate::tx::{Sql, Tx};
+use crate::{Error, Result, decode};
+
+/// A row that carries a call.
+pub(super) struct Hold<'a> {
+    pub call: CallId,
+    pub key: &'a Key,
+    pub amount: levqor_core::money::Nano,
+}
+
+async fn execute(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>) -> Result<u64> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let list = Json::Array(rows).to_string();
+    tx.execute(sql, &[(&list).into()]).await
+}
+
+/// A row that is not there now would be money that is counted nowhere.
+async fn execute_all(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>, what: &str) -> Result<()> {
+    let wanted = rows.len() as u64;
+    match execute(tx, sql, rows).await? {
+        found if found == wanted => Ok(()),
+        found => Err(Error::bug(format!("{found} of {wanted} {what} were written"))),
+    }
+}
+
+const MISSING: &str = "insert into budget_periods (budget_id, period_key, subject, scope_rank, limit_nano, spent_nano, held_nano, \
+    assumed_nano, overrun_nano, calls, open_holds, ends_at_ms, updated_at_ms) \
+    select value ->> 'b', value ->> 'p', value ->> 's', value ->> 'r', value ->> 'l', 0, 0, 0, 0, 0, 0, value ->> 'e', 0 \
+    from json_each($1) where true on conflict (budget_id, period_key, subject) do nothing";
+
+/// Rows of periods that begin with this batch. On PostgreSQL they were made by the lock.
+pub(super) async fn missing_rows(
+    tx: &mut Tx<'_>,
+    policy: &Policy,
+    keys: &BTreeMap<Key, Option<i64>>,
+    counters: &Counters,
+) -> Result<()> {
+    if !tx.is_sqlite() {
+        return Ok(());
+    }
+    let new = keys.iter().filter(|(key, _)| !counters.is_loaded(key));
+    execute(tx, MISSING.into(), new.map(|(key, ends_at_ms)| new_row(policy, key, *ends_at_ms)).collect())
+        .await?;
+    Ok(())
+}
+
+// The guard says it once more where it counts: no hold beyond a hard limit, whatever this program believes.
+// Differs because lists are taken apart differently.
+const COUNTERS: Sql = Sql::Each {
+    sqlite: "update budget_periods as p set limit_nano = coalesce(w.value ->> 'l', p.limit_nano), \
+        spent_nano = p.spent_nano + (w.value ->> 'spent'), held_nano = p.held_nano + (w.value ->> 'held'), \
+        assumed_nano = p.assumed_nano + (w.value ->> 'assumed'), overrun_nano = p.overrun_nano + (w.value ->> 'overrun'), \
+        calls = p.calls + (w.value ->> 'calls'), open_holds = p.open_holds + (w.value ->> 'open'), \
+        updated_at_ms = max(p.updated_at_ms, w.value ->> 'at') \
+        from json_each($1) w \
+        where p.budget_id = w.value ->> 'b' and p.period_key = w.value ->> 'p' and p.subject = w.value ->> 's' \
+        and (not (w.value ->> 'guard') or p.spent_nano + (w.value ->> 'spent') + p.held_nano + (w.value ->> 'held') \
+        <= (w.value ->> 'l'))",
+    postgres: "update budget_periods as p set limit_nano = coalesce(w.l, p.limit_nano), \
+        spent_nano = p.spent_nano + w.spent, held_nano = p.held_nano + w.held, assumed_nano = p.assumed_nano + w.assumed, \
+        overrun_nano = p.overrun_nano + w.overrun, calls = p.calls + w.calls, open_holds = p.open_holds + w.open, \
+        updated_at_ms = greatest(p.updated_at_ms, w.at) \
+        from jsonb_to_recordset($1::text::jsonb) as w (b text, p text, s text, l bigint, spent bigint, held bigint, \
+        assumed bigint, overrun bigint, calls bigint, open bigint, at bigint, guard boolean) \
+        where p.budget_id = w.b and p.period_key = w.p and p.subject = w.s \
+        and (not w.guard or p.spent_nano + w.spent + p.held_nano + w.held <= w.l)",
+};
+
+pub(super) async fn counters(
+    tx: &mut Tx<'_>,
+    policy: &Policy,
+    counters: &Counters,
+    at_ms: i64,
+) -> Result<()> {
+    let rows = counters.changed().map(|row| {
+        let budget = policy.budgets.iter().find(|budget| budget.id.as_str() == row.key.budget);
+        json!({
+            "b": row.key.budget, "p": row.key.period, "s": row.key.subject,
+            "l": budget.map(|budget| budget.limit.get()),
+            "spent": row.change.spent, "held": row.change.held, "assumed": row.change.assumed,
+            "overrun": row.change.overrun, "calls": row.change.calls, "open": row.change.open_holds,
+            "at": at_ms, "guard": row.guard,
+        })
+    });
+    execute_all(tx, COUNTERS, rows.collect(), "counters").await
+}
+
+macro_rules! call_columns {
+    () => {
+        "id, place, job_id, root_job_id, workflow, step, logical_call, attempt, key_id, user_id, tags, provider, model, \
+         price_id, terms, tier, state, node, lease_until_ms, est_input, est_output, reserved_nano, corrections, reserved_at_ms"
+    };
+}
+
+// Differs because lists are taken apart differently.
+const NEW_CALLS: Sql = Sql::Each {
+    sqlite: concat!(
+        "insert into ai_calls (",
+        call_columns!(),
+        ") select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+         value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, \
+         'reserved', value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, 0, value ->> 21 from json_each($1)"
+    ),
+    postgres: concat!(
+        "insert into ai_calls (",
+        call_columns!(),
+        ") select w ->> 0, w ->> 1, w ->> 2, w ->> 3, w ->> 4, w ->> 5, (w ->> 6)::bigint, (w ->> 7)::bigint, \
+         w ->> 8, w ->> 9, w ->> 10, w ->> 11, w ->> 12, w ->> 13, w ->> 14, w ->> 15, \
+         'reserved', w ->> 16, (w ->> 17)::bigint, (w ->> 18)::bigint, (w ->> 19)::bigint, (w ->> 20)::bigint, 0, \
+         (w ->> 21)::bigint from jsonb_array_elements($1::text::jsonb) as e (w)"
+    ),
+};
+
+pub(super) async fn new_calls<'a>(
+    tx: &mut Tx<'_>,
+    node: &str,
+    calls: impl Iterator<Item = &'a NewCall>,
+) -> Result<()> {
+    let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let rows = calls.map(|call| {
+        let place = call.place.as_ref();
+        json!([
+            call.id.to_string(),
+            call.place_text(),
+            place.map(|place| place.job.to_string()),
+            place.map(|place| place.root_job.to_string()),
+            place.map(|place| &place.workflow),
+            place.map(|place| &place.step),
+            place.map(|place| place.logical_call),
+            place.map(|place| place.attempt),
+            call.key,
+            call.user,
+            decode::tags_text(&call.tags),
+            call.provider,
+            call.model,
+            call.price_id,
+            serde_json::to_string(&call.terms).unwrap_or_default(),
+            call.terms.tier.as_str(),
+            node,
+            call.at_ms.saturating_add(call.lease_ms.max(0)),
+            tokens(call.bound.input_tokens),
+            tokens(call.bound.output_tokens),
+            call.bound.amount.get(),
+            call.at_ms,
+        ])
+    });
+    execute_all(tx, NEW_CALLS, rows.collect(), "calls").await
+}
+
+// Differs because lists are taken apart differently.
+const HOLDS: Sql = Sql::Each {
+    sqlite: "insert into ai_call_holds (call_id, budget_id, period_key, subject, amount_nano) \
+        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 from json_each($1)",
+    postgres: "insert into ai_call_holds (call_id, budget_id, period_key, subject, amount_nano) \
+        select w ->> 0, w ->> 1, w ->> 2, w ->> 3, (w ->> 4)::bigint from jsonb_array_elements($1::text::jsonb) as e (w)",
+};
+
+pub(super) async fn holds(tx: &mut Tx<'_>, holds: &[Hold<'_>]) -> Result<()> {
+    let rows = holds.iter().map(|hold| {
+        let key = hold.key;
+        json!([hold.call.to_string(), key.budget, key.period, key.subject, hold.amount.get()])
+    });
+    execute_all(tx, HOLDS, rows.collect(), "holds").await
+}
+
+// Differs because lists are taken apart differently.
+const CALLS: Sql = Sql::Each {
+    sqlite: "update ai_calls as c set state = w.value ->> 'state', settled_nano = w.value ->> 'settled', \
+        corrections = w.value ->> 'corrections', tier = coalesce(w.value ->> 'tier', c.tier), \
+        lease_until_ms = iif(w.value ->> 'settled' is null, c.lease_until_ms, null), \
+        uncached_in = coalesce(w.value ->> 'u' ->> 0, c.uncached_in), cached_in = coalesce(w.value ->> 'u' ->> 1, c.cached_in), \
+        write_short = coalesce(w.value ->> 'u' ->> 2, c.write_short), write_long = coalesce(w.value ->> 'u' ->> 3, c.write_long), \
+        write_any = coalesce(w.value ->> 'u' ->> 4, c.write_any), image_in = coalesce(w.value ->> 'u' ->> 5, c.image_in), \
+        audio_in = coalesce(w.value ->> 'u' ->> 6, c.audio_in), out_said = coalesce(w.value ->> 'u' ->> 7, c.out_said), \
+        out_thought = coalesce(w.value ->> 'u' ->> 8, c.out_thought), audio_out = coalesce(w.value ->> 'u' ->> 9, c.audio_out), \
+        searches = coalesce(w.value ->> 'u' ->> 10, c.searches), usage_raw = coalesce(w.value ->> 'raw', c.usage_raw), \
+        provider_cost_nano = coalesce(w.value ->> 'cost', c.provider_cost_nano), \
+        provider_request_id = coalesce(w.value ->> 'request', c.provider_request_id), \
+        http_status = coalesce(w.value ->> 'http', c.http_status), finish_reason = coalesce(w.value ->> 'finish', c.finish_reason), \
+        failure = coalesce(w.value ->> 'failure', c.failure), alarm = coalesce(w.value ->> 'alarm', c.alarm), \
+        sent_at_ms = coalesce(c.sent_at_ms, w.value ->> 'sent_at'), settled_at_ms = coalesce(w.value ->> 'settled_at', c.settled_at_ms) \
+        from json_each($1) w where c.id = w.value ->> 'id'",
+    postgres: "update ai_calls as c set state = w.state, settled_nano = w.settled, corrections = w.corrections, \
+        tier = coalesce(w.tier, c.tier), lease_until_ms = case when w.settled is null then c.lease_until_ms end, \
+        uncached_in = coalesce((w.u ->> 0)::bigint, c.uncached_in), cached_in = coalesce((w.u ->> 1)::bigint, c.cached_in), \
+        write_short = coalesce((w.u ->> 2)::bigint, c.write_short), write_long = coalesce((w.u ->> 3)::bigint, c.write_long), \
+        write_any = coalesce((w.u ->> 4)::bigint, c.write_any), image_in = coalesce((w.u ->> 5)::bigint, c.image_in), \
+        audio_in = coalesce((w.u ->> 6)::bigint, c.audio_in), out_said = coalesce((w.u ->> 7)::bigint, c.out_said), \
+        out_thought = coalesce((w.u ->> 8)::bigint, c.out_thought), audio_out = coalesce((w.u ->> 9)::bigint, c.audio_out), \
+        searches = coalesce((w.u ->> 10)::bigint, c.searches), usage_raw = coalesce(w.raw, c.usage_raw), \
+        provider_cost_nano = coalesce(w.cost, c.provider_cost_nano), \
+        provider_request_id = coalesce(w.request, c.provider_request_id), http_status = coalesce(w.http, c.http_status), \
+        finish_reason = coalesce(w.finish, c.finish_reason), failure = coalesce(w.failure, c.failure), \
+        alarm = coalesce(w.alarm, c.alarm), sent_at_ms = coalesce(c.sent_at_ms, w.sent_at), \
+        settled_at_ms = coalesce(w.settled_at, c.settled_at_ms) \
+        from jsonb_to_recordset($1::text::jsonb) as w (id text, state text, settled bigint, corrections bigint, tier text, \
+        u jsonb, raw text, cost bigint, request text, http bigint, finish text, failure text, alarm text, sent_at bigint, \
+        settled_at bigint) where c.id = w.id",
+};
+
+// Differs because lists are taken apart differently.
+const CLOSE: Sql = Sql::Each {
+    sqlite: "update ai_call_holds as h set closed_at_ms = w.value ->> 'at' from json_each($1) w \
+        where h.call_id = w.value ->> 'id' and h.closed_at_ms is null",
+    postgres: "update ai_call_holds as h set closed_at_ms = w.at \
+        from jsonb_to_recordset($1::text::jsonb) as w (id text, at bigint) where h.call_id = w.id and h.closed_at_ms is null",
+};
+
+/// Calls that were marked or charged; the holds of those that are over are closed.
+pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a Call>) -> Result<()> {
+    let (mut rows, mut closed) = (Vec::new(), Vec::new());
+    for call in calls {
+        let Some(write) = &call.write else { continue };
+        let settlement = write.settlement.as_ref();
+        let usage = settlement.and_then(|it| used(&it.charge));
+        let text =
+            |get: fn(&super::types::Settlement) -> &Option<String>| settlement.and_then(|it| get(it).clone());
+        rows.push(json!({
+            "id": call.id, "state": call.state.as_str(), "settled": call.settled, "corrections": call.corrections,
+            "tier": usage.and_then(|usage| usage.tier).map(|tier| tier.as_str()),
+            "u": usage.map(classes),
+            "raw": text(|it| &it.usage_raw),
+            "cost": usage.and_then(|usage| usage.provider_cost).map(|cost| cost.get()),
+            "request": text(|it| &it.provider_request_id),
+            "http": settlement.and_then(|it| it.http_status),
+            "finish": text(|it| &it.finish_reason),
+            "failure": text(|it| &it.failure),
+            "alarm": settlement.and_then(|it| alarm(&it.charge)),
+            "sent_at": write.sent_at_ms.or(settlement.and_then(|it| it.sent_at_ms)),
+            "settled_at": write.settled_at_ms,
+        }));
+        if let Some(at) = write.settled_at_ms {
+            closed.push(json!({ "id": call.id, "at": at }));
+        }
+    }
+    execute_all(tx, CALLS, rows, "calls").await?;
+    execute(tx, CLOSE, closed).await?;
+    Ok(())
+}
+
+fn used(charge: &Charge) -> Option<&Usage> {
+    match charge {
+        Charge::Settle { usage, .. } => Some(usage),
+        Charge::Release | Charge::Assume { .. } => None,
+    }
+}
+
+fn classes(usage: &Usage) -> [u64; 11] {
+    [
+        usage.uncached_in,
+        usage.cached_in,
+        usage.write_short,
+        usage.write_long,
+        usage.write_any,
+        usage.image_in,
+        usage.audio_in,
+        usage.out,
+        usage.reasoning,
+        usage.audio_out,
+        usage.searches,
+    ]
+}
+
+fn alarm(charge: &Charge) -> Option<String> {
+    match charge {
+        Charge::Settle { alarm, .. } | Charge::Assume { alarm } => alarm.as_ref().map(Alarm::to_string),
+        Charge::Release => None,
+    }
+}
+
+// Differs because lists are taken apart differently.
+const LEDGER: Sql = Sql::Each {
+    sqlite: "insert into cost_ledger (call_id, kind, correction, amount_nano, actor, reason, at_ms) \
+        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 from json_each($1)",
+    postgres: "insert into cost_ledger (call_id, kind, correction, amount_nano, actor, reason, at_ms) \
+        select w ->> 0, w ->> 1, (w ->> 2)::bigint, (w ->> 3)::bigint, w ->> 4, w ->> 5, (w ->> 6)::bigint \
+        from jsonb_array_elements($1::text::jsonb) as e (w)",
+};
+
+pub(super) async fn ledger(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<()> {
+    let rows = entries
+        .iter()
+        .map(|it| json!([it.call, it.kind, it.correction, it.amount, it.actor, it.reason, it.at_ms]));
+    execute_all(tx, LEDGER, rows.collect(), "rows of the ledger").await
+}
+
+// Differs because lists are taken apart differently.
+const ALERTS: Sql = Sql::Each {
+    sqlite: "insert into alert_outbox (budget_id, period_key, subject, threshold_ppm, spent_nano, limit_nano, at_ms) \
+        select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 \
+        from json_each($1) where true on conflict do nothing",
+    postgres: "insert into alert_outbox (budget_id, period_key, subject, threshold_ppm, spent_nano, limit_nano, at_ms) \
+        select w ->> 0, w ->> 1, w ->> 2, (w ->> 3)::bigint, (w ->> 4)::bigint, (w ->> 5)::bigint, (w ->> 6)::bigint \
+        from jsonb_array_elements($1::text::jsonb) as e (w) on conflict do nothing",
+};
+
+/// A threshold that was told in this period is not told again.
+pub(super) async fn alerts(tx: &mut Tx<'_>, passed: &[Passed], at_ms: i64) -> Result<()> {
+    let rows = passed.iter().map(|it| {
+        json!([it.key.budget, it.key.period, it.key.subject, it.threshold_ppm, it.spent, it.limit, at_ms])
+    });
+    execute(tx, ALERTS, rows.collect()).await?;
+    Ok(())
+}

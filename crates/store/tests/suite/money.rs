@@ -1,0 +1,10 @@
+//! Money: budgets as a ceiling, calls and their holds, the ledger. One file a question.
+
+mod books;
+mod budgets;
+mod calls;
+mod help;
+mod periods;
+mod prices;
+mod race;
+mod sequences;
