@@ -90,6 +90,13 @@ async fn every_table_is_moved_to_the_last_row_and_byte() {
     let count = |table: &str| {
         conn.query_row(&format!("select count(*) from {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
     };
+    // Its columns depend on each other, which nobody can guess.
+    conn.execute(
+        "insert into email_tries (id, job_id, step, attempt, at_ms, sender, subject, provider, outcome)
+         values ('t', 'j', 's', 1, 1, 'support', 'x', 'resend', 'sending')",
+        [],
+    )
+    .unwrap();
     for table in tables.iter().filter(|table| count(table) == 0) {
         fill(&conn, table);
     }
