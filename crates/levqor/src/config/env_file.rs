@@ -70,7 +70,11 @@ fn unreadable(text: &str, broken: &str, last: usize) -> ConfigError {
     let first = broken.lines().next().unwrap_or_default().trim();
     let is_it = |(number, line): &(usize, &str)| {
         let line = line.trim();
-        if first.is_empty() { *number > last && !line.is_empty() && !line.starts_with('#') } else { line == first }
+        if first.is_empty() {
+            *number > last && !line.is_empty() && !line.starts_with('#')
+        } else {
+            line == first
+        }
     };
     let (place, line) = (1..).zip(text.lines()).find(is_it).unwrap_or_default();
     let what = name_of(line)
