@@ -25,9 +25,7 @@ impl App {
     /// For writes: the key, and a place in both windows.
     pub async fn require_write(&self, context: &Context, headers: &HeaderMap) -> Result<Caller> {
         let caller = self.require_key(context, headers)?;
-        let left =
-            self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
-        context.set_left(left);
+        self.count_write(context).await?;
         Ok(caller)
     }
 
@@ -46,11 +44,16 @@ impl App {
 
     /// For writes that may be open to everybody: a place in both windows, and a name that tells callers apart.
     pub async fn require_public_write(&self, context: &Context, headers: &HeaderMap) -> Result<String> {
+        self.count_write(context).await?;
+        let nobody = || format!("public {}", context.client());
+        Ok(self.keys.caller(headers).map_or_else(nobody, |caller| caller.name.to_string()))
+    }
+
+    async fn count_write(&self, context: &Context) -> Result<()> {
         let left =
             self.limits.count_write(self.engine.store(), context.client(), self.clock.now_ms()).await?;
         context.set_left(left);
-        let nobody = || format!("public {}", context.client());
-        Ok(self.keys.caller(headers).map_or_else(nobody, |caller| caller.name.to_string()))
+        Ok(())
     }
 
     fn wrong_key(&self, context: &Context) -> ApiError {

@@ -1,9 +1,11 @@
 //! Events: which are believed, that each is handled once, and that none is lost.
 
 use futures_util::future::join_all;
+use levqor_testkit::{Answer, Receiver};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::client::LIMIT;
 use crate::server::check;
 
 const RECEIVED: &str = "{\"received\":true}\n";
@@ -209,4 +211,28 @@ async fn no_secret_is_told_or_logged() {
     server.log.close();
     texts += &server.logged.text();
     assert!(!texts.contains("canary") && texts.contains("/billing/webhook"), "{texts}");
+}
+
+#[tokio::test]
+async fn the_customer_is_written_to_once_with_the_right_amount() {
+    let resend = Receiver::start().await;
+    resend.script("/emails", [Answer::json(&json!({"id": "m-1"}))]);
+    let url = resend.url("");
+    let mail =
+        [("RESEND_API_KEY", "re_canary-1"), ("RESEND_BASE_URL", &url), ("EMAIL_DOMAIN", "example.com")];
+    let server = TestServer::start(&[&TAKING[..], &mail].concat()).await;
+    let event = completed("evt_1", "u", json!({"currency": "isk", "amount_total": 500}));
+
+    for _ in 0..3 {
+        check("delivery", &deliver(&server, &event).await, 200, RECEIVED);
+    }
+
+    let sent = resend.wait_for(1, LIMIT).await;
+    assert_eq!((sent.len(), &sent[0].json()["from"]), (1, &json!("billing@example.com")));
+    assert_eq!(sent[0].json()["to"], json!(["ada@example.org"]));
+    assert!(
+        sent[0].json()["text"].as_str().unwrap().contains("Your payment of 5 ISK has arrived"),
+        "{sent:?}"
+    );
+    assert_eq!(mails(&server).await.len(), 1);
 }
