@@ -30,8 +30,7 @@ impl App {
     }
 
     /// For reads that are open to everybody and show more to holders of a key: whether this is one with the scope of
-    /// the route. A wrong key is counted like
-    /// any other, and gets no more than no key does.
+    /// the route. A wrong key is counted like any other, and gets no more than no key does.
     pub fn has_key(&self, context: &Context, headers: &HeaderMap) -> Result<bool> {
         if let Some(caller) = self.keys.caller(headers) {
             return Ok(caller.scopes.has(context.scope()));
