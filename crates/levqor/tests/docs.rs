@@ -122,6 +122,33 @@ fn every_sentence_that_an_intake_can_be_refused_with_is_described() {
     }
 }
 
+#[test]
+fn every_action_of_the_audit_log_is_described_and_no_other() {
+    let quoted = |text: &str| -> BTreeSet<String> {
+        let words = text.split('"').skip(1).step_by(2).filter(|word| word.contains('.'));
+        words.map(str::to_owned).collect()
+    };
+    let mut written = BTreeSet::new();
+    for text in sources(&["crates/store/src"]) {
+        for act in text.split("Act::new(").skip(1) {
+            written.extend(quoted(act.split(')').next().unwrap()));
+        }
+        for choice in text.split("let action = match").skip(1) {
+            written.extend(quoted(choice.split("};").next().unwrap()));
+        }
+    }
+    let page = read("docs/keys.md");
+    let section = page.split("| Action | When |").nth(1).unwrap();
+    let rows = section.lines().take_while(|line| line.is_empty() || line.starts_with('|')).skip(2);
+    let described: BTreeSet<String> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned))
+        .collect();
+
+    assert!(written.len() > 15, "the sources are not read well any more: {written:?}");
+    assert_eq!(written, described);
+}
+
 // ---- a server --------------------------------------------------------------------------------------------------------
 
 struct Running {
