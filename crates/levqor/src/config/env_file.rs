@@ -68,15 +68,10 @@ fn name_of(line: &str) -> Option<&str> {
 /// `last` is the line of the last variable that could be read: of quotes that never end the reader keeps no text.
 fn unreadable(text: &str, broken: &str, last: usize) -> ConfigError {
     let first = broken.lines().next().unwrap_or_default().trim();
-    let is_it = |(number, line): &(usize, &str)| {
-        let line = line.trim();
-        if first.is_empty() {
-            *number > last && !line.is_empty() && !line.starts_with('#')
-        } else {
-            line == first
-        }
-    };
-    let (place, line) = (1..).zip(text.lines()).find(is_it).unwrap_or_default();
+    let is_line = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let mut lines = (1..).zip(text.lines()).filter(|(number, line)| *number > last && is_line(line));
+    let after = lines.clone().next();
+    let (place, line) = lines.find(|(_, line)| line.trim() == first).or(after).unwrap_or_default();
     let what = name_of(line)
         .map_or_else(|| "it is no variable".to_owned(), |name| format!("the value of {name} cannot be read"));
     ConfigError::new(format!(
