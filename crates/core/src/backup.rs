@@ -55,8 +55,8 @@ pub struct BackupName {
     form: Form,
 }
 
-/// 9999-12-31T23:59:59Z: later years have no four digits.
-const LATEST_SECS: i64 = 253_402_300_799;
+/// 9999-12-30T22:00:00Z: the last hour that is a time in every zone, and so the last that the library of times knows.
+const LATEST_SECS: i64 = 253_402_207_200;
 
 impl BackupName {
     pub fn new(kind: Kind, form: Form, at_ms: i64) -> Self {
@@ -154,7 +154,7 @@ mod tests {
         }
         assert_eq!(
             BackupName::new(Kind::Manual, Form::Db, i64::MAX).to_string(),
-            "levqor-9999-12-31-235959.db"
+            "levqor-9999-12-30-220000.db"
         );
         assert_eq!(BackupName::new(Kind::Manual, Form::Db, -1).to_string(), "levqor-1970-01-01-000000.db");
     }
