@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use levqor_core::budget::{Scope, ScopeKind, Window};
-use levqor_store::{Location, Reserved, Store};
+use levqor_store::{Error, Location, Reserved, Store};
+use levqor_testkit::wait_until;
 
 use super::help::*;
 use crate::world::*;
@@ -132,4 +133,55 @@ each_engine! {
         assert_eq!(figures(&world.store, "day", NOON).await, (0, held));
         world.books_agree().await;
     }
+}
+
+/// PostgreSQL alone: nobody cuts the connection to a file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_connections_are_cut_nothing_is_held_twice_and_nothing_is_lost() {
+    let World { store, location, dir } = World::postgres().await;
+    let Location::Postgres(url) = location.clone() else { unreachable!() };
+    put(&store, &day(900)).await;
+    let store = Arc::new(store);
+    let racers = (0..16).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let (mut held, mut failures) = (0, 0);
+            for _ in 0..60 {
+                match store.reserve(call(1)).await {
+                    Ok(Reserved::Granted(permit)) => {
+                        permit.spend();
+                        held += 1;
+                    }
+                    Ok(_) => {}
+                    Err(Error::Unavailable(_)) => failures += 1,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            (held, failures)
+        })
+    });
+    let racers: Vec<_> = racers.collect();
+    while racers.iter().any(|racer| !racer.is_finished()) {
+        let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
+            where datname = current_database() and pid <> pg_backend_pid()";
+        run_postgres(&url, cut).await;
+        // Between two cuts, work goes on.
+        wait_until(LIMIT, async || store.find_budget("day", NOON).await.is_ok()).await;
+    }
+    let (mut held, mut failures) = (0, 0);
+    for racer in racers {
+        let (more, failed) = racer.await.unwrap();
+        held += more;
+        failures += failed;
+    }
+
+    assert!(failures > 0, "nothing was cut in the middle of anything: the test proves nothing");
+    let world = World { store: Arc::into_inner(store).expect("the racers are gone"), location, dir };
+    // What was asked for and not answered is given back by itself; what was granted stays held.
+    wait_until(LIMIT, async || {
+        world.store.sweep_calls(NOON, 100).await.ok();
+        figures(&world.store, "day", NOON).await == (0, held)
+    })
+    .await;
+    world.books_agree().await;
 }
