@@ -100,8 +100,10 @@ async fn move_table(
     let list = columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ");
     let all: i64 =
         source.query_row(&format!("select count(*) from {}", quoted(table)), [], |row| row.get(0))?;
-    // What a migration put there is in the file as well.
-    transaction.execute(&format!("delete from {}", quoted(table)), &[]).await?;
+    // What a migration put there is in the file as well. Triggers are about what the program does to a row (some forbid a delete, some
+    // count), not about rows that come over with all that was counted.
+    let empty = format!("alter table {0} disable trigger user; delete from {0}", quoted(table));
+    transaction.batch_execute(&empty).await?;
 
     let (pieces, mut ahead) = mpsc::channel::<(Bytes, u64)>(PIECES_AHEAD);
     let name = table.to_owned();
@@ -119,6 +121,7 @@ async fn move_table(
     let (sum, source) = reading.await.map_err(|error| Error::Bug(error.into()))?;
     let sum = sum?;
     copy.finish().await?;
+    transaction.batch_execute(&format!("alter table {} enable trigger user", quoted(table))).await?;
 
     let found = read_back(transaction, table, &list).await?;
     if (found.rows, found.digest) != (sum.rows, sum.digest) {
