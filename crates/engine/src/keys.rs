@@ -30,6 +30,7 @@ pub(crate) struct Keyring {
 #[derive(Default)]
 struct Known {
     seen: Option<i64>,
+    /// Once true it stays true: rows that somebody takes out of the table open no server that listens to the world.
     any: bool,
     /// Found by what a client cannot choose (SHA-256 of what it sent), so the time that a search takes tells nothing of a
     /// key.
@@ -81,7 +82,11 @@ impl Known {
             let (caller, actor) = (format!("key:{family}").into(), Actor::key(&id));
             (hash, Arc::new(KnownKey { id, caller, actor, scopes, expires_at_ms, used_at_ms }))
         };
-        Known { seen: Some(live.seen), any: live.any, keys: live.keys.into_iter().map(known).collect() }
+        Known {
+            seen: Some(live.seen),
+            any: live.any || before.any,
+            keys: live.keys.into_iter().map(known).collect(),
+        }
     }
 }
 

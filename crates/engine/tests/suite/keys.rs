@@ -3,7 +3,7 @@
 use levqor_core::key::{Scopes, digest, parse_request, parse_rotation};
 use levqor_testkit::wait_until;
 
-use crate::support::{Database, LIMIT, Node, TestClock, by, settings};
+use crate::support::{Database, LIMIT, NOOP, Node, TestClock, by, settings};
 
 fn hash(minted: &levqor_core::key::Minted) -> [u8; 32] {
     digest(minted.reveal().as_bytes())
@@ -69,4 +69,18 @@ async fn what_one_node_does_to_a_key_another_one_knows_soon() {
 
     assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
     assert!(other.had_keys());
+}
+
+#[tokio::test]
+async fn rows_that_somebody_takes_out_of_the_table_open_no_node_that_runs() {
+    let database = Database::postgres().await;
+    let node = Node::start(&database, settings(), TestClock::still()).await;
+    let (_, minted) = node.create_key(request("admin"), false, by()).await.unwrap();
+
+    database.execute("delete from api_keys").await;
+    // What makes nodes read the keys again is an entry of the audit log, any.
+    node.put_workflow("noop", NOOP, "api", by()).await.unwrap();
+
+    wait_until(LIMIT, async || node.find_key(&hash(&minted)).is_none()).await;
+    assert!(node.had_keys());
 }
