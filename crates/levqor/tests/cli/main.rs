@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod backup;
+mod canary;
 mod client;
 mod connections;
 mod deployment;

@@ -20,8 +20,8 @@ pub(super) struct DataFile {
 
 /// One beside the file, which every system has, and one on the data itself, whatever path led to it.
 pub(crate) struct Locks {
-    _beside: File,
-    _data: Option<File>,
+    beside: File,
+    data: Option<File>,
 }
 
 /// Distinct statements on the writer; a statement that falls out is prepared again, which costs tens of microseconds.
@@ -29,13 +29,24 @@ const STATEMENTS_KEPT: usize = 96;
 /// The WAL file is cut to this when it starts again from its beginning.
 const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
+impl Drop for Locks {
+    /// Let go by word and not only by closing: a child process that is just being started holds copies of both handles until
+    /// it runs its program, and a lock lives as long as any copy of its handle.
+    fn drop(&mut self) {
+        for file in [Some(&self.beside), self.data.as_ref()].into_iter().flatten() {
+            // A lock that cannot be let go goes with the handle.
+            file.unlock().ok();
+        }
+    }
+}
+
 pub(super) fn open(path: &Path) -> Result<DataFile> {
     let path = resolve(path)?;
     let beside = lock_beside(&path)?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(|error| cannot(&path, error))?;
-    let lock = Locks { _beside: beside, _data: lock_data(&path)? };
+    let lock = Locks { beside, data: lock_data(&path)? };
     let journal = prepare(&path, &conn).map_err(|error| cannot(&path, error))?;
     if conn.is_readonly("main").map_err(|error| cannot(&path, error))? {
         return Err(refused(&path, "it cannot be written; check its permissions"));
@@ -113,7 +124,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf> {
 /// Takes the file for this process, for as long as the answer is kept; there may be none yet.
 pub(crate) fn lock(path: &Path) -> Result<Locks> {
     let beside = lock_beside(path)?;
-    Ok(Locks { _beside: beside, _data: if path.exists() { lock_data(path)? } else { None } })
+    Ok(Locks { beside, data: if path.exists() { lock_data(path)? } else { None } })
 }
 
 /// Refuses a second process. The lock is advisory and beside the file: other programs may read the live file.
