@@ -151,15 +151,6 @@ fn was_not_sent(error: &CallError) -> bool {
 }
 
 impl Exchange {
-    pub fn status(&self) -> Option<StatusCode> {
-        self.answer.status
-    }
-
-    /// Whether events can be expected: the provider has taken the request.
-    pub fn is_open(&self) -> bool {
-        self.incoming.is_some()
-    }
-
     /// The next event as it came, `None` at the end. The caller must go on to the end even if nobody listens any more:
     /// the usage comes last.
     pub async fn next(&mut self) -> Option<Event> {

@@ -190,6 +190,27 @@ impl Api {
         self.send(call).await?.accept(self.has_key())
     }
 
+    /// Asks page after page for up to `limit` entries of a list, and whether there are more. `page` makes the request for so
+    /// many after a cursor.
+    pub async fn list<'a>(
+        &self,
+        member: &str,
+        limit: u32,
+        page: impl Fn(u32, Option<&str>) -> Call<'a>,
+    ) -> Result<(Vec<Value>, bool), Failure> {
+        let (mut cursor, mut entries) = (None::<String>, Vec::new());
+        while entries.len() < limit as usize {
+            let answer = self.ask(page(limit - entries.len() as u32, cursor.as_deref())).await?.json();
+            entries.extend(answer[member].as_array().into_iter().flatten().cloned());
+            cursor = answer["next"].as_str().map(str::to_owned);
+            // A page looks at a bounded number of rows, so an empty one may be followed by others.
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok((entries, cursor.is_some()))
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
         if error.is_builder() {
             return Failure::usage(format!("the request cannot be made: {}", chain(error)));

@@ -106,23 +106,14 @@ impl Jobs {
 
     async fn list(&self) -> Result<(), Failure> {
         let api = Api::new(&self.server)?;
-        let (mut cursor, mut jobs) = (None::<String>, Vec::new());
-        while jobs.len() < self.limit as usize {
-            let page = api.ask(self.page(self.limit - jobs.len() as u32, cursor.as_deref())).await?.json();
-            jobs.extend(page["jobs"].as_array().into_iter().flatten().cloned());
-            cursor = page["next"].as_str().map(str::to_owned);
-            // A page looks at a bounded number of rows, so an empty one may be followed by others.
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let (jobs, has_more) = api.list("jobs", self.limit, |limit, cursor| self.page(limit, cursor)).await?;
         if self.json {
             jobs.iter().for_each(|job| say!("{job}"));
         } else if jobs.is_empty() {
             say!("No jobs.");
         } else {
             say!("{}", table(&jobs));
-            if cursor.is_some() {
+            if has_more {
                 say!("There are more; see --limit.");
             }
         }

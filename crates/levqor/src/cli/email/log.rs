@@ -40,22 +40,15 @@ pub struct Log {
 impl Log {
     pub async fn run(&self) -> Result<(), Failure> {
         let api = Api::new(&self.server)?;
-        let (mut cursor, mut emails) = (None::<String>, Vec::new());
-        while emails.len() < self.limit as usize {
-            let page = api.ask(self.page(self.limit - emails.len() as u32, cursor.as_deref())).await?.json();
-            emails.extend(page["emails"].as_array().into_iter().flatten().cloned());
-            cursor = page["next"].as_str().map(str::to_owned);
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let (emails, has_more) =
+            api.list("emails", self.limit, |limit, cursor| self.page(limit, cursor)).await?;
         if self.json {
             emails.iter().for_each(|email| say!("{email}"));
         } else if emails.is_empty() {
             say!("No mails.");
         } else {
             say!("{}", table(&emails));
-            if cursor.is_some() {
+            if has_more {
                 say!("There are more; see --limit.");
             }
         }
