@@ -9,7 +9,7 @@ mod access;
 mod scan;
 mod write;
 
-pub use access::{Entries, PathSegment, decode, element, entries, lookup, members};
+pub use access::{Elements, Entries, PathSegment, decode, element, elements, entries, lookup, members};
 pub use scan::compact;
 pub use write::{push_quoted, quote, sorted};
 

@@ -33,10 +33,12 @@ pub enum Scope {
     Operate,
     /// Keys, connections, the audit log, backups.
     Admin,
+    /// Calling AI models, within the budgets.
+    Ai,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 4] = [Scope::Read, Scope::Submit, Scope::Operate, Scope::Admin];
+    pub const ALL: [Scope; 5] = [Scope::Read, Scope::Submit, Scope::Operate, Scope::Admin, Scope::Ai];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,6 +46,7 @@ impl Scope {
             Scope::Submit => "submit",
             Scope::Operate => "operate",
             Scope::Admin => "admin",
+            Scope::Ai => "ai",
         }
     }
 
@@ -193,7 +196,7 @@ pub fn parse_request(body: &str, now_ms: i64) -> Result<KeyRequest, Problem> {
     let body = compact(body).map_err(|error| Problem::body(error.to_string()))?;
     let [name, scopes, expires_at] = fields(&body, ["name", "scopes", "expires_at"])?;
     let name = name.ok_or_else(|| missing("/name", "a string of 1 to 100 characters"))?;
-    let scopes = scopes.ok_or_else(|| missing("/scopes", "a list of read, submit, operate, admin"))?;
+    let scopes = scopes.ok_or_else(|| missing("/scopes", "a list of read, submit, operate, admin, ai"))?;
     Ok(KeyRequest {
         name: parse_name(name)?,
         scopes: parse_scopes(scopes)?,
@@ -247,7 +250,8 @@ pub fn is_name(name: &str) -> bool {
 }
 
 fn parse_scopes(raw: &str) -> Result<Scopes, Problem> {
-    let wrong = || Problem::field("/scopes", raw, "must be a list of some of read, submit, operate, admin");
+    let wrong =
+        || Problem::field("/scopes", raw, "must be a list of some of read, submit, operate, admin, ai");
     let mut found = Vec::new();
     if !raw.starts_with('[') {
         return Err(wrong());

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod currency;
 pub mod duration;
 pub mod expression;
+pub mod gateway;
 pub mod id;
 pub mod intake;
 pub mod job;

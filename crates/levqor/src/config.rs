@@ -189,7 +189,7 @@ impl Config {
         )?;
         if environment == Environment::Production && api_keys.is_empty() && !stored.usable {
             let allowed = "LEVQOR_ENV=production needs at least one key: set it, or make one in the database with \
-                `levqor keys create NAME --scopes admin,operate,submit,read --offline`";
+                `levqor keys create NAME --scopes admin,operate,submit,read,ai --offline`";
             return Err(ConfigError::hidden("API_KEYS", allowed));
         }
         let database = parse::database(&vars)?;

@@ -1,6 +1,6 @@
 //! What is asked of a model, in words of no vendor.
 
-use levqor_core::money::Shape;
+use levqor_core::money::{Shape, image_tokens};
 use serde_json::{Number, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Ask {
                 Part::Image { data, .. } => {
                     has_images = true;
                     encoded_bytes += data.len();
-                    tokens += IMAGE_TOKENS;
+                    tokens += image_tokens(&self.model, None);
                 }
                 Part::Document { data, .. } => {
                     encoded_bytes += data.len();
@@ -117,9 +117,6 @@ impl Ask {
         }
     }
 }
-
-/// More than any vendor counts for one image in the sizes that they scale images to.
-const IMAGE_TOKENS: u64 = 8_192;
 
 /// A PDF is read as text and as an image of each page. Its pages are not known here, its bytes are: a page of text needs
 /// hundreds of them even when compressed.

@@ -113,7 +113,8 @@ pub fn read(gather: &mut Gather, body: &Value) {
 
 fn take(gather: &mut Gather, choice: &Value, said: &Value) {
     let text = said["content"].as_str().unwrap_or_default();
-    if choice["index"].as_u64().unwrap_or(0) > 0 {
+    if let Some(place) = choice["index"].as_u64().filter(|place| *place > 0) {
+        gather.chose(place);
         // Other choices cost money like the first, and are not part of the answer.
         gather.said_bytes += text.len();
         return;

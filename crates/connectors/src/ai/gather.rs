@@ -49,7 +49,12 @@ pub struct Gather {
     pub error: Option<String>,
     /// Bytes of all that was said, all choices and arguments together.
     pub said_bytes: usize,
+    /// The highest place of an answer among several.
+    last_choice: usize,
 }
+
+/// More answers to one question are asked for by nobody.
+const MAX_CHOICES: usize = 8;
 
 impl Gather {
     pub fn new(wire: Wire) -> Self {
@@ -63,6 +68,7 @@ impl Gather {
             is_over: false,
             error: None,
             said_bytes: 0,
+            last_choice: 0,
         }
     }
 
@@ -107,6 +113,16 @@ impl Gather {
     /// The usage in the provider's own JSON.
     pub fn raw_usage(&self) -> Option<String> {
         self.meter.raw()
+    }
+
+    /// How many answers there are, as far as they have begun.
+    pub(super) fn choices(&self) -> usize {
+        self.last_choice + 1
+    }
+
+    pub(super) fn chose(&mut self, place: u64) {
+        let place = usize::try_from(place).unwrap_or(usize::MAX).min(MAX_CHOICES - 1);
+        self.last_choice = self.last_choice.max(place);
     }
 
     pub(super) fn searched(&mut self, searches: u64) {

@@ -44,6 +44,7 @@ pub fn body_for(ask: &Ask, provider: &Provider, output_tokens: u64, stream: bool
 
 /// The bytes of an error body that are read.
 const MAX_ERROR_BYTES: usize = 64 << 10;
+const MAX_SAID_CHARS: usize = 1_000;
 /// Around what is said: names, ids, framing.
 const EVENT_BYTES_A_TOKEN: u64 = 1_024;
 /// No token is as long on average.
@@ -59,6 +60,8 @@ pub struct Answer {
     pub status: Option<StatusCode>,
     /// The vendor's word for what is wrong, or ours.
     pub error: Option<String>,
+    /// The vendor's own text for it. It may repeat what was sent: for whoever sent that, and for no log and no record.
+    pub said: Option<String>,
     pub retry_after_ms: Option<i64>,
     pub headers: HeaderMap,
 }
@@ -107,6 +110,7 @@ pub async fn send(
             gather: Gather::new(provider.wire),
             status: None,
             error: None,
+            said: None,
             retry_after_ms: None,
             headers: HeaderMap::new(),
         },
@@ -159,7 +163,9 @@ impl Exchange {
         }
         let event = self.waiting.pop_front()?;
         self.answer.gather.event(&event.data);
-        if self.answer.gather.said_bytes > self.max_said_bytes {
+        // Each of several answers has the limit for itself.
+        let most_said = self.max_said_bytes.saturating_mul(self.answer.gather.choices());
+        if self.answer.gather.said_bytes > most_said {
             // The provider does not keep to its own limit: the rest is not waited for.
             self.answer.error = Some("answer_too_long".to_owned());
             self.finish();
@@ -204,6 +210,11 @@ impl Exchange {
         }
         self.answer.gather.whole(&String::from_utf8_lossy(&body));
         body.into()
+    }
+
+    /// The answer as far as it has come.
+    pub fn gather(&self) -> &Gather {
+        &self.answer.gather
     }
 
     /// Reads what is left and says how it ended.
@@ -252,9 +263,15 @@ impl Exchange {
             self.answer.gather.whole(&body.to_string());
         }
         let usage = self.answer.gather.usage().ok().flatten();
+        self.answer.said = error.and_then(|error| error["message"].as_str()).map(shortened);
         self.answer.error = Some(error.map_or_else(|| format!("http_{}", status.as_u16()), error_word));
         self.answer.ending = Ending::Refused { status: status.as_u16(), own_error: error.is_some(), usage };
     }
+}
+
+/// As much of a vendor's text as helps anybody.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_SAID_CHARS).collect()
 }
 
 /// Sends an ask and reads its answer to the end.

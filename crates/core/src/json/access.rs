@@ -77,6 +77,27 @@ pub fn element(valid: &str, index: usize) -> Option<&str> {
     cursor.take_value()
 }
 
+/// The elements of an array as they stand.
+#[derive(Clone, Debug)]
+pub struct Elements<'a> {
+    cursor: Cursor<'a>,
+}
+
+/// The elements of `valid`, or `None` when it is no array.
+pub fn elements(valid: &str) -> Option<Elements<'_>> {
+    Cursor::inside(valid, b'[').map(|cursor| Elements { cursor })
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let value = self.cursor.take_value()?;
+        self.cursor.skip_comma();
+        Some(value)
+    }
+}
+
 fn is_name(raw: &str, name: &str) -> bool {
     decode(raw).is_some_and(|decoded| decoded == name)
 }

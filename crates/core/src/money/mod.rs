@@ -19,6 +19,7 @@ mod usage;
 
 mod bound;
 mod cost;
+mod image;
 
 mod call;
 mod charge;
@@ -32,6 +33,7 @@ pub use charge::{Alarm, Charge, Ending, Profile, charge};
 pub use cost::{Bill, CostError, Line, Terms, bill};
 pub use decimal::BadDecimal;
 pub use difference::{Change, Difference, RateChange, Warning, difference, sanity};
+pub use image::image_tokens;
 pub use permit::{Permit, Unused};
 pub use price::{Component, Mode, Price, Status};
 pub use price_list::{BadRow, parse_price_list};

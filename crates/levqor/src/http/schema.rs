@@ -270,6 +270,7 @@ pub enum ScopeWord {
     Submit,
     Operate,
     Admin,
+    Ai,
 }
 
 /// How a key is replaced.
