@@ -11,6 +11,8 @@ pub mod callback;
 pub mod checkout;
 pub mod clock;
 pub mod connection;
+pub mod costs;
+pub mod csv;
 pub mod currency;
 pub mod duration;
 pub mod expression;

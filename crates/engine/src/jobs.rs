@@ -9,7 +9,7 @@ use levqor_core::job::JobError;
 use levqor_core::plan::{self, Progress};
 use levqor_core::state::State;
 use levqor_core::workflow::Definition;
-use levqor_store::{End, Ended, Error, JobFilter, JobPage, JobRow, StatusRow};
+use levqor_store::{End, Ended, Error, JobCosts, JobFilter, JobPage, JobRow, StatusRow};
 
 use crate::figures::Counters;
 use crate::{Engine, hints};
@@ -24,6 +24,8 @@ pub struct JobView {
     pub steps: Vec<StepView>,
     /// Why it does not run at the moment, in words; `None` while it runs or has ended.
     pub waits_for: Option<String>,
+    /// What its AI calls cost so far.
+    pub costs: JobCosts,
 }
 
 /// A step of the job's definition. `status` is `pending`, `running`, `waiting`, `succeeded`, `failed` or `skipped`.
@@ -77,7 +79,8 @@ impl Engine {
         };
         let steps = definition.map(|definition| step_views(&definition, &row)).unwrap_or_default();
         let waits_for = waits_for(&row);
-        Ok(Some(JobView { row, steps, waits_for }))
+        let costs = shared.store.job_costs(id).await?;
+        Ok(Some(JobView { row, steps, waits_for, costs }))
     }
 
     pub async fn list_jobs(&self, filter: &JobFilter) -> levqor_store::Result<JobPage> {

@@ -9,6 +9,7 @@ mod child;
 mod client;
 mod config;
 mod connections;
+mod costs;
 mod demo;
 mod email;
 mod exit;
@@ -64,6 +65,7 @@ enum Command {
     Callbacks(callbacks::Callbacks),
     Email(email::Email),
     Connections(connections::Connections),
+    Costs(costs::Costs),
     #[command(name = "mock-ai")]
     MockAi(mock_ai::MockAiCommand),
     Backup(backup::Backup),
@@ -121,6 +123,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Callbacks(command) => command.run().await,
         Command::Email(command) => command.run().await,
         Command::Connections(command) => command.run().await,
+        Command::Costs(command) => command.run().await,
         Command::MockAi(command) => command.run().await,
         Command::Backup(command) => command.run().await,
         Command::Move(command) => command.run().await,

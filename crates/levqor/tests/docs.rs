@@ -326,11 +326,21 @@ fn settle(value: &mut Value) {
 
 #[tokio::test]
 async fn the_examples_give_the_answers_that_stand_below_them() {
+    run_examples(&api(), 20).await;
+}
+
+#[tokio::test]
+async fn so_do_those_about_costs() {
+    run_examples(&read("docs/costs.md"), 3).await;
+}
+
+/// Runs them in their order on a new server; `least` says that they are still found.
+async fn run_examples(page: &str, least: usize) {
     let server = Running::start();
     let client = client();
     let mut variables = BTreeMap::from([("LEVQOR", server.url.clone()), ("API_KEY", "any".to_owned())]);
-    let examples = examples(&api());
-    assert!(examples.len() > 20);
+    let examples = examples(page);
+    assert!(examples.len() >= least);
 
     for Example { command, status, answer, is_shortened } in examples {
         let reply = request(&client, &words(&command, &variables)).send().await.unwrap();

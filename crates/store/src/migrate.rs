@@ -33,7 +33,8 @@ const ALL: &[Migration] = migrations![
     "0007_emails",
     "0008_payments",
     "0009_keys",
-    "0010_money"
+    "0010_money",
+    "0011_costs"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

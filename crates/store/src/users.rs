@@ -7,7 +7,7 @@ use levqor_core::user::{UserPatch, UserUpsert, merge_meta};
 use serde_json::json;
 
 use crate::tx::{Row, Tx};
-use crate::{Error, Result, Store, UserRow, audit, emails, payments};
+use crate::{Error, Result, Store, UserRow, audit, emails, money, payments};
 
 macro_rules! columns {
     () => {
@@ -82,7 +82,7 @@ impl Store {
         .await
     }
 
-    /// Erases the person, and takes them out of the records of mails; what was paid stays, without a name. `NotFound` if there
+    /// Erases the person, and takes them out of the records of mails; what was paid and spent stays, without a name. `NotFound` if there
     /// is none.
     pub async fn delete_user(&self, id: &str, by: &Actor, now_ms: i64) -> Result<()> {
         let act = Act::new(by, "user.delete", id, now_ms);
@@ -100,6 +100,7 @@ impl Store {
                     emails::erase(tx, &email).await?;
                 }
                 payments::forget_user(tx, &act.object).await?;
+                money::erase(tx, &act.object).await?;
                 audit::append(tx, &act).await
             })
         })

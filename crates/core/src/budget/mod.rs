@@ -11,4 +11,4 @@ pub use definition::{
     BadBudget, Budget, BudgetId, DEFAULT_DAY_ID, DEFAULT_JOB_ID, Mode, PPM, crossed, default_day, default_job,
 };
 pub use scope::{Facts, Scope, ScopeKind};
-pub use window::{BadZone, MAX_ROLLING_HOURS, Period, Window, Zone, period, rolling_since};
+pub use window::{BadZone, MAX_ROLLING_HOURS, Period, Window, Zone, clock_period, period, rolling_since};

@@ -12,6 +12,8 @@ use jiff::{Timestamp, ToSpan, Zoned};
 
 use super::scope::{Facts, job_subject};
 use crate::duration::HOUR_MS;
+use crate::job::Tags;
+use crate::money::CallId;
 
 /// The first moment of the year 9999: what lies beyond counts there, since a year more is more than a calendar has.
 const LAST_MS: i64 = 253_370_764_800_000;
@@ -101,6 +103,14 @@ impl Zone {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// When a day begins here, of the years that are reckoned with: `2026-11-22`.
+    pub fn day_start_ms(&self, date: &str) -> Option<i64> {
+        let is_plain = date.len() == 10 && date.starts_with(|first: char| first.is_ascii_digit());
+        let date =
+            date.parse::<Date>().ok().filter(|date| is_plain && (1970..9999).contains(&date.year()))?;
+        Some(day_start_ms(date, &self.zone))
+    }
 }
 
 /// A stretch of time with its own counters.
@@ -156,6 +166,26 @@ pub fn period(window: Window, zone: &Zone, now_ms: i64, facts: &Facts<'_>) -> Pe
             days(key, first, first.saturating_add(1.month()))
         }
     }
+}
+
+/// From when until when the period lasts that a moment lies in, of a window that goes by the clock; others begin and end
+/// with the moment.
+pub fn clock_period(window: Window, zone: &Zone, at_ms: i64) -> (i64, i64) {
+    // Windows that go by the clock do not look at the call.
+    let tags = Tags::new();
+    let facts = Facts {
+        call: CallId::new(0, [0; 10]),
+        root_job: None,
+        workflow: None,
+        step: None,
+        key: None,
+        user: None,
+        tags: &tags,
+        provider: "",
+        model: "",
+    };
+    let period = period(window, zone, at_ms, &facts);
+    (period.start_ms.unwrap_or(at_ms), period.end_ms.unwrap_or(at_ms))
 }
 
 fn bucket(hour: i64) -> String {

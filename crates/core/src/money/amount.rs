@@ -119,6 +119,11 @@ impl Rate {
         decimal::show(self.0.into(), 6)
     }
 
+    /// Dollars for one of them: `0.01`.
+    pub fn each(self) -> String {
+        decimal::show(self.0.into(), 12)
+    }
+
     /// `self × part ÷ whole`, rounded up: a rate that follows another one.
     pub(super) fn scaled(self, part: Rate, whole: Rate) -> Option<Rate> {
         let product = i128::from(self.0) * i128::from(part.0);

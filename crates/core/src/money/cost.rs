@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::amount::{MAX_AMOUNT, Nano, Rate};
+use super::decimal;
 use super::price::Price;
 use super::unit::{Tier, Unit};
 use super::usage::Usage;
@@ -38,6 +39,18 @@ pub struct Line {
     pub unit: Unit,
     pub quantity: u64,
     pub rate: Rate,
+}
+
+impl Line {
+    /// What it costs in dollars, exactly, before any multiplier.
+    pub fn usd(&self) -> String {
+        decimal::show(i128::from(self.quantity) * i128::from(self.rate.pico()), 12)
+    }
+}
+
+/// A factor in millionths, as a decimal: `1.10`.
+pub fn show_ppm(ppm: u64) -> String {
+    decimal::show(ppm.into(), 6)
 }
 
 /// How an amount came about.

@@ -30,7 +30,7 @@ pub use book::{Lookup, PriceBook};
 pub use bound::{Allowances, Bound, Fit, Shape, Wish, fit, upper_bound};
 pub use call::{CallEvent, CallId, CallState, transition};
 pub use charge::{Alarm, Charge, Ending, Profile, charge};
-pub use cost::{Bill, CostError, Line, Terms, bill};
+pub use cost::{Bill, CostError, Line, Terms, bill, show_ppm};
 pub use decimal::BadDecimal;
 pub use difference::{Change, Difference, RateChange, Warning, difference, sanity};
 pub use image::image_tokens;

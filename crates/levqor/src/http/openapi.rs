@@ -28,6 +28,7 @@ use super::scopes;
         (name = "workflows", description = "Definitions of what jobs do"),
         (name = "users", description = "People"),
         (name = "emails", description = "What became of mails"),
+        (name = "costs", description = "What AI calls cost and used"),
         (name = "billing", description = "Payments through Stripe"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "backups", description = "Copies of the whole database"),

@@ -17,8 +17,8 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    audit, backups, batch, billing, completion, connect, connections, documents, emails, figures, health,
-    intake, jobs, keys, status, users, workflows,
+    audit, backups, batch, billing, completion, connect, connections, costs, documents, emails, figures,
+    health, intake, job_costs, jobs, keys, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -55,6 +55,10 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(needs(Read, routes!(workflows::list_workflows)))
         .routes(needs(Read, routes!(workflows::get_workflow)))
         .routes(needs(Operate, routes!(workflows::put_workflow, workflows::delete_workflow)))
+        // Holders of a key: what AI calls cost.
+        .routes(needs(Read, routes!(costs::get_costs)))
+        .routes(needs(Read, routes!(costs::get_usage)))
+        .routes(needs(Read, routes!(job_costs::get_job_costs)))
         // Holders of a key: what became of mails.
         .routes(needs(Read, routes!(emails::list_emails)))
         // Holders of a key: people. Anybody may look them up, unless that was closed.

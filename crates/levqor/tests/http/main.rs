@@ -11,6 +11,7 @@ mod client;
 mod connect;
 mod connections;
 mod contract;
+mod costs;
 mod emails;
 mod framing;
 mod jobs;

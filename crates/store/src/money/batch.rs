@@ -12,6 +12,7 @@ use super::calls::{Call, Entry};
 use super::counters::{Counters, Key, Want, wants};
 use super::permits::Money;
 use super::policy::{self, Policy};
+use super::rollups;
 use super::statements::{self, Range};
 use super::types::{Correction, NewCall, Reason, Refusal, Settled, Settlement};
 use super::write::{self, Hold};
@@ -113,6 +114,7 @@ pub(crate) async fn run(
         write::new_calls(tx, node, granted.iter().map(|asked| asked.call)).await?;
         write::holds(tx, &holds).await?;
         write::calls(tx, calls.values()).await?;
+        rollups::write(tx, calls.values(), latest(items)).await?;
         write::ledger(tx, &ledger).await?;
         write::alerts(tx, &counters.passed(&policy.budgets), latest(items)).await?;
     }

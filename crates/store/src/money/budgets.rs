@@ -19,7 +19,7 @@ pub const FROM_SETTING: &str = "setting";
 const SHOWN: i64 = 200;
 
 /// Whoever changes a budget takes this row first: batches that hold money under the old budgets are over then.
-const HOLD_HEAD: &str = "update budget_head set token = $1 where one = 1";
+pub(super) const HOLD_HEAD: &str = "update budget_head set token = $1 where one = 1";
 
 const UPSERT: &str = "insert into budgets (id, scope_kind, scope_id, scope_rank, time_window, zone, limit_nano, mode, thresholds_ppm, \
     max_open_holds, enabled, deleted, origin, version, created_at_ms, updated_at_ms) \

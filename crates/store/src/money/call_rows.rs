@@ -1,6 +1,9 @@
 //! Calls for readers: one with its ledger, those of a job, and those that nobody will end.
 
+use std::collections::HashMap;
+
 use levqor_core::money::{CallId, Nano, Terms, Tier, Usage};
+use serde_json::Value as Json;
 
 use super::statements::{call_id, call_state};
 use super::types::{CallRow, LedgerRow};
@@ -13,41 +16,75 @@ macro_rules! columns {
          price_id, terms, tier, state, node, lease_until_ms, est_input, est_output, reserved_nano, settled_nano, \
          uncached_in, cached_in, write_short, write_long, write_any, image_in, audio_in, out_said, out_thought, audio_out, \
          searches, usage_raw, provider_cost_nano, provider_request_id, http_status, finish_reason, failure, alarm, \
-         reserved_at_ms, sent_at_ms, settled_at_ms from ai_calls "
+         reserved_at_ms, sent_at_ms, settled_at_ms, served from ai_calls "
     };
 }
 
 const ONE: &str = concat!(columns!(), "where id = $1");
 const OF_TREE: &str = concat!(columns!(), "where root_job_id = $1 order by id limit 1000");
-const LEDGER: &str =
-    "select kind, amount_nano, actor, reason, at_ms from cost_ledger where call_id = $1 order by seq";
+const OF_PLACES: &str = concat!(
+    columns!(),
+    "where place >= $1 and place < $2 and (cast($3 as text) is null or id > $3) order by id limit $4"
+);
+const OF_USER: &str = concat!(columns!(), "where user_id = $1 order by id desc limit $2");
+
+// Differs because lists are taken apart differently.
+const LEDGERS: Sql = Sql::Each {
+    sqlite: "select l.call_id, l.kind, l.amount_nano, l.actor, l.reason, l.at_ms from json_each($1) w \
+        join cost_ledger l on l.call_id = w.value order by l.seq",
+    postgres: "select l.call_id, l.kind, l.amount_nano, l.actor, l.reason, l.at_ms from cost_ledger l \
+        where l.call_id = any (array(select jsonb_array_elements_text($1::text::jsonb))) order by l.seq",
+};
 
 pub(super) async fn find(tx: &mut Tx<'_>, id: CallId) -> Result<Option<CallRow>> {
-    let Some(row) = tx.query_opt(ONE, &[(&id.to_string()).into()]).await? else { return Ok(None) };
-    Ok(Some(with_ledger(tx, &row).await?))
+    let rows = tx.query(ONE, &[(&id.to_string()).into()]).await?;
+    Ok(with_ledgers(tx, &rows).await?.pop())
 }
 
 /// The calls of a job and its children, oldest first, a thousand at most.
 pub(super) async fn of_tree(tx: &mut Tx<'_>, root_job: &str) -> Result<Vec<CallRow>> {
-    let mut calls = Vec::new();
-    for row in tx.query(OF_TREE, &[root_job.into()]).await? {
-        calls.push(with_ledger(tx, &row).await?);
-    }
-    Ok(calls)
+    let rows = tx.query(OF_TREE, &[root_job.into()]).await?;
+    with_ledgers(tx, &rows).await
 }
 
-async fn with_ledger(tx: &mut Tx<'_>, row: &Row) -> Result<CallRow> {
-    let mut call = read(row)?;
-    for row in tx.query(LEDGER, &[(&call.id.to_string()).into()]).await? {
-        call.ledger.push(LedgerRow {
-            kind: row.text(0)?,
-            amount: Nano::new(row.int(1)?),
-            actor: row.text(2)?,
-            reason: row.opt_text(3)?,
-            at_ms: row.int(4)?,
+/// The calls whose places lie in a range, oldest first.
+pub(super) async fn of_places(
+    tx: &mut Tx<'_>,
+    from: &str,
+    until: &str,
+    after: Option<String>,
+    limit: usize,
+) -> Result<Vec<CallRow>> {
+    let values = [from.into(), until.into(), after.as_ref().into(), (limit as i64).into()];
+    let rows = tx.query(OF_PLACES, &values).await?;
+    with_ledgers(tx, &rows).await
+}
+
+/// Newest first, without ledgers.
+pub(super) async fn of_user(tx: &mut Tx<'_>, user: &str, limit: usize) -> Result<Vec<CallRow>> {
+    tx.query(OF_USER, &[user.into(), (limit as i64).into()]).await?.iter().map(read).collect()
+}
+
+async fn with_ledgers(tx: &mut Tx<'_>, rows: &[Row]) -> Result<Vec<CallRow>> {
+    let mut calls: Vec<CallRow> = rows.iter().map(read).collect::<Result<_>>()?;
+    if calls.is_empty() {
+        return Ok(calls);
+    }
+    let ids: Vec<String> = calls.iter().map(|call| call.id.to_string()).collect();
+    let mut ledgers: HashMap<String, Vec<LedgerRow>> = HashMap::new();
+    for row in tx.query(LEDGERS, &[(&Json::from(ids.as_slice()).to_string()).into()]).await? {
+        ledgers.entry(row.text(0)?).or_default().push(LedgerRow {
+            kind: row.text(1)?,
+            amount: Nano::new(row.int(2)?),
+            actor: row.text(3)?,
+            reason: row.opt_text(4)?,
+            at_ms: row.int(5)?,
         });
     }
-    Ok(call)
+    for (call, id) in calls.iter_mut().zip(&ids) {
+        call.ledger = ledgers.remove(id).unwrap_or_default();
+    }
+    Ok(calls)
 }
 
 fn read(row: &Row) -> Result<CallRow> {
@@ -96,6 +133,7 @@ fn usage(row: &Row) -> Result<Option<Usage>> {
     }
     let class =
         |column: usize| -> Result<u64> { Ok(u64::try_from(row.opt_int(column)?.unwrap_or(0)).unwrap_or(0)) };
+    let said = row.opt_text(43)?.unwrap_or_default();
     Ok(Some(Usage {
         uncached_in: class(22)?,
         cached_in: class(23)?,
@@ -110,7 +148,9 @@ fn usage(row: &Row) -> Result<Option<Usage>> {
         searches: class(32)?,
         tier: Tier::parse(&row.text(14)?),
         provider_cost: row.opt_int(34)?.map(Nano::new),
-        ..Usage::default()
+        region: said.contains("region"),
+        fast: said.contains("fast"),
+        corrected: said.contains("corrected"),
     }))
 }
 

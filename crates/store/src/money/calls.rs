@@ -6,6 +6,7 @@
 use levqor_core::money::{CallEvent, CallState, Charge, Nano, transition};
 
 use super::counters::{Counters, Counts, Key};
+use super::rollups::Belongs;
 use super::types::{Correction, Settled, Settlement};
 
 /// A call as its row says, and what this batch makes of it.
@@ -17,6 +18,9 @@ pub(crate) struct Call {
     /// `None` while it is open.
     pub settled: Option<i64>,
     pub corrections: i64,
+    /// State and charge as the batch found them.
+    pub before: (CallState, Option<i64>),
+    pub belongs: Belongs,
     /// The rows that carry its hold.
     pub holds: Vec<Key>,
     /// What is to be written of it, the last word of each.

@@ -9,13 +9,17 @@
 
 mod alerts;
 mod batch;
+mod bills;
 mod budgets;
 mod call_rows;
 mod calls;
 mod counters;
+mod people;
 mod permits;
 mod policy;
 mod prices;
+mod reports;
+mod rollups;
 mod statements;
 mod types;
 mod verbs;
@@ -23,7 +27,11 @@ mod work;
 mod write;
 
 pub(crate) use batch::Item;
+pub use bills::{BillTotals, JobBill, JobCosts};
 pub use budgets::FROM_SETTING;
+pub(crate) use people::erase;
+pub use people::{CALLS_SHOWN, UserCosts};
 pub(crate) use permits::{Money, Poke};
+pub use reports::{CostBy, CostFilter, CostLine, CostQuestion, CostReport, CostSums, LINES_MOST, ROWS_MOST};
 pub use types::*;
 pub(crate) use work::{Done, Pending, Work, committed, run};

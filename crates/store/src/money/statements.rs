@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::calls::Call;
 use super::counters::{Counts, Key};
 use super::policy::Policy;
+use super::rollups::Belongs;
 use crate::tx::{Row, Sql, Tx};
 use crate::{Error, Result};
 
@@ -43,12 +44,20 @@ pub(super) async fn find_places(
     rows.iter().map(|row| Ok((row.text(0)?, (call_id(&row.text(1)?)?, call_state(&row.text(2)?)?)))).collect()
 }
 
+macro_rules! call_columns {
+    () => {
+        "select c.id, c.state, c.reserved_nano, c.settled_nano, c.corrections, c.workflow, c.provider, c.model, c.key_id, \
+         c.user_id, c.tags, c.reserved_at_ms "
+    };
+}
+
 // Differs because of the same, and because on PostgreSQL other nodes may charge the same call.
 const CALLS: Sql = Sql::Each {
-    sqlite: "select c.id, c.state, c.reserved_nano, c.settled_nano, c.corrections \
-        from json_each($1) w join ai_calls c on c.id = w.value",
-    postgres: "select c.id, c.state, c.reserved_nano, c.settled_nano, c.corrections from ai_calls c \
-        where c.id = any (array(select jsonb_array_elements_text($1::text::jsonb))) order by c.id for update",
+    sqlite: concat!(call_columns!(), "from json_each($1) w join ai_calls c on c.id = w.value"),
+    postgres: concat!(
+        call_columns!(),
+        "from ai_calls c where c.id = any (array(select jsonb_array_elements_text($1::text::jsonb))) order by c.id for update"
+    ),
 };
 
 // Differs because lists are taken apart differently.
@@ -70,12 +79,15 @@ pub(super) async fn lock_calls(tx: &mut Tx<'_>, ids: &BTreeSet<String>) -> Resul
     }
     let list = Json::from_iter(ids.iter().map(String::as_str)).to_string();
     for row in tx.query(CALLS, &[(&list).into()]).await? {
+        let (state, settled) = (call_state(&row.text(1)?)?, row.opt_int(3)?);
         let call = Call {
             id: row.text(0)?,
-            state: call_state(&row.text(1)?)?,
+            state,
             reserved: row.int(2)?,
-            settled: row.opt_int(3)?,
+            settled,
             corrections: row.int(4)?,
+            before: (state, settled),
+            belongs: belongs(&row)?,
             holds: Vec::new(),
             write: None,
         };
@@ -92,6 +104,19 @@ pub(super) async fn lock_calls(tx: &mut Tx<'_>, ids: &BTreeSet<String>) -> Resul
         }
     }
     Ok(calls)
+}
+
+/// What is not there is no text: a group has a place for each.
+fn belongs(row: &Row) -> Result<Belongs> {
+    Ok(Belongs {
+        workflow: row.opt_text(5)?.unwrap_or_default(),
+        provider: row.text(6)?,
+        model: row.text(7)?,
+        key: row.opt_text(8)?.unwrap_or_default(),
+        user: row.opt_text(9)?.unwrap_or_default(),
+        tags: row.text(10)?,
+        reserved_at_ms: row.int(11)?,
+    })
 }
 
 macro_rules! counter_columns {

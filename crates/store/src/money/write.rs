@@ -22,7 +22,7 @@ pub(super) struct Hold<'a> {
     pub amount: levqor_core::money::Nano,
 }
 
-async fn execute(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>) -> Result<u64> {
+pub(super) async fn execute(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>) -> Result<u64> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -194,6 +194,7 @@ const CALLS: Sql = Sql::Each {
         provider_request_id = coalesce(w.value ->> 'request', c.provider_request_id), \
         http_status = coalesce(w.value ->> 'http', c.http_status), finish_reason = coalesce(w.value ->> 'finish', c.finish_reason), \
         failure = coalesce(w.value ->> 'failure', c.failure), alarm = coalesce(w.value ->> 'alarm', c.alarm), \
+        served = coalesce(w.value ->> 'served', c.served), \
         sent_at_ms = coalesce(c.sent_at_ms, w.value ->> 'sent_at'), settled_at_ms = coalesce(w.value ->> 'settled_at', c.settled_at_ms) \
         from json_each($1) w where c.id = w.value ->> 'id'",
     postgres: "update ai_calls as c set state = w.state, settled_nano = w.settled, corrections = w.corrections, \
@@ -207,10 +208,10 @@ const CALLS: Sql = Sql::Each {
         provider_cost_nano = coalesce(w.cost, c.provider_cost_nano), \
         provider_request_id = coalesce(w.request, c.provider_request_id), http_status = coalesce(w.http, c.http_status), \
         finish_reason = coalesce(w.finish, c.finish_reason), failure = coalesce(w.failure, c.failure), \
-        alarm = coalesce(w.alarm, c.alarm), sent_at_ms = coalesce(c.sent_at_ms, w.sent_at), \
+        alarm = coalesce(w.alarm, c.alarm), served = coalesce(w.served, c.served), sent_at_ms = coalesce(c.sent_at_ms, w.sent_at), \
         settled_at_ms = coalesce(w.settled_at, c.settled_at_ms) \
         from jsonb_to_recordset($1::text::jsonb) as w (id text, state text, settled bigint, corrections bigint, tier text, \
-        u jsonb, raw text, cost bigint, request text, http bigint, finish text, failure text, alarm text, sent_at bigint, \
+        u jsonb, raw text, cost bigint, request text, http bigint, finish text, failure text, alarm text, served text, sent_at bigint, \
         settled_at bigint) where c.id = w.id",
 };
 
@@ -242,6 +243,7 @@ pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a C
             "finish": text(|it| &it.finish_reason),
             "failure": text(|it| &it.failure),
             "alarm": settlement.and_then(|it| alarm(&it.charge)),
+            "served": usage.and_then(served),
             "sent_at": write.sent_at_ms.or(settlement.and_then(|it| it.sent_at_ms)),
             "settled_at": write.settled_at_ms,
         }));
@@ -261,7 +263,7 @@ fn used(charge: &Charge) -> Option<&Usage> {
     }
 }
 
-fn classes(usage: &Usage) -> [u64; 11] {
+pub(super) fn classes(usage: &Usage) -> [u64; 11] {
     [
         usage.uncached_in,
         usage.cached_in,
@@ -275,6 +277,13 @@ fn classes(usage: &Usage) -> [u64; 11] {
         usage.audio_out,
         usage.searches,
     ]
+}
+
+/// What the provider said beside the classes, in words; read back by `call_rows.rs`.
+fn served(usage: &Usage) -> Option<String> {
+    let words = [("region", usage.region), ("fast", usage.fast), ("corrected", usage.corrected)];
+    let said: Vec<&str> = words.into_iter().filter(|(_, is_said)| *is_said).map(|(word, _)| word).collect();
+    (!said.is_empty()).then(|| said.join(" "))
 }
 
 fn alarm(charge: &Charge) -> Option<String> {

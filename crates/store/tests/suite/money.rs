@@ -3,6 +3,7 @@
 mod books;
 mod budgets;
 mod calls;
+mod costs;
 mod help;
 mod periods;
 mod prices;

@@ -86,7 +86,8 @@ impl Query {
     }
 }
 
-fn invalid(message: String) -> ApiError {
+/// 400 for the query as a whole.
+pub fn invalid(message: String) -> ApiError {
     ApiError::invalid("invalid_query", message)
 }
 

@@ -17,6 +17,7 @@ use super::emails::EmailView;
 use super::path::PathText;
 use super::payments::{self, PaymentList, PaymentView};
 use super::query::Query;
+use super::user_costs::UserCostsView;
 use super::views::{raw, seconds};
 use crate::http::App;
 use crate::http::auth::Caller;
@@ -85,6 +86,8 @@ pub struct UserUpdated {
 
 #[derive(Serialize, ToSchema)]
 pub struct UserExport {
+    /// What AI calls for this person cost.
+    ai_usage: UserCostsView,
     /// Every try to send a mail to this person.
     emails: Vec<EmailView>,
     exported_at: f64,
@@ -206,7 +209,9 @@ pub async fn export_user(
     Query::parse(&uri, &[], &[])?;
     let row = app.find_whole_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
     let emails = app.engine.store().list_emails_to(&row.email).await?;
+    let costs = app.engine.store().user_costs(&row.id).await?;
     let export = UserExport {
+        ai_usage: UserCostsView::from(&costs),
         emails: emails.into_iter().map(EmailView::from).collect(),
         exported_at: seconds(app.clock.now_ms()),
         payments: row.payments.iter().map(PaymentView::from).collect(),
@@ -232,7 +237,7 @@ pub async fn list_payments(
     Ok(json(StatusCode::OK, &PaymentList::of(&row)))
 }
 
-/// Erase a person. What was paid is kept without a name.
+/// Erase a person. What was paid and what AI calls cost is kept without a name.
 #[utoipa::path(delete, path = "/api/v1/users/{user_id}", tag = "users", security(("ApiKey" = [])),
     params(("user_id" = String, Path, description = "32 lower-case hex digits")),
     responses((status = 200, body = UserDeleted), (status = 404, description = "No such person", body = NamedError)))]

@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::job_costs::JobCostsView;
+
 /// A stored time as the API shows it.
 pub fn seconds(at_ms: i64) -> f64 {
     at_ms as f64 / 1000.0
@@ -98,6 +100,8 @@ impl From<&JobLine> for JobLineView {
 pub struct JobDetail {
     callback_url: Option<String>,
     callbacks: Vec<CallbackView>,
+    /// What its AI calls cost so far; null where it made none. Its calls: `GET /api/v1/jobs/<id>/costs`.
+    costs: Option<JobCostsView>,
     created_at: f64,
     /// Process deaths while it was running.
     deaths: i64,
@@ -180,6 +184,7 @@ impl From<&JobView> for JobDetail {
         JobDetail {
             callback_url: row.callback_url.clone(),
             callbacks: row.callbacks.iter().map(CallbackView::from).collect(),
+            costs: (view.costs.tree.calls > 0).then(|| JobCostsView::from(&view.costs)),
             created_at: line.created_at,
             deaths: row.deaths,
             due_at: line.due_at,

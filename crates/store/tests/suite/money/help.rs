@@ -161,5 +161,36 @@ impl World {
         let charged = "select count(*) from ai_calls c where coalesce(c.settled_nano, 0) <> (select coalesce(sum(l.amount_nano), 0) \
             from cost_ledger l where l.call_id = c.id and l.kind in ('settle', 'assume', 'adjust', 'overrun'))";
         assert_eq!(self.number(charged).await, 0, "calls and their ledgers disagree");
+        self.sums_agree().await;
+    }
+
+    /// The sums that reports read, against the calls: by all that a call belongs to, in both widths, and by user.
+    async fn sums_agree(&self) {
+        for width_ms in [900_000, 86_400_000] {
+            let wrong = format!(
+                "select count(*) from (select coalesce(c.workflow, '') as workflow, c.provider, c.model, \
+                 coalesce(c.key_id, '') as key_id, coalesce(c.user_id, '') as user_id, c.tags, \
+                 c.reserved_at_ms - c.reserved_at_ms % {width_ms} as start_ms, sum(c.settled_nano) as cost, count(*) as calls, \
+                 sum(case when c.state = 'assumed' then c.settled_nano else 0 end) as assumed, \
+                 sum(case when c.state = 'released' then 1 else 0 end) as released, sum(coalesce(c.out_said, 0)) as said \
+                 from ai_calls c where c.settled_nano is not null group by 1, 2, 3, 4, 5, 6, 7) c \
+                 full join (select g.workflow, g.provider, g.model, g.key_id, g.user_id, g.tags, r.start_ms, \
+                 sum(r.cost_nano) as cost, sum(r.calls) as calls, sum(r.assumed_nano) as assumed, sum(r.released) as released, \
+                 sum(r.out_said) as said from cost_rollups r join cost_groups g on g.id = r.group_id \
+                 where r.width_ms = {width_ms} group by 1, 2, 3, 4, 5, 6, 7) r \
+                 on r.workflow = c.workflow and r.provider = c.provider and r.model = c.model and r.key_id = c.key_id \
+                 and r.user_id = c.user_id and r.tags = c.tags and r.start_ms = c.start_ms \
+                 where c.cost is null or r.cost is null or r.cost <> c.cost or r.calls <> c.calls \
+                 or r.assumed <> c.assumed or r.released <> c.released or r.said <> c.said"
+            );
+            assert_eq!(self.number(&wrong).await, 0, "calls and their sums disagree");
+            let lost = "select count(*) from cost_rollups r where not exists (select 1 from cost_groups g where g.id = r.group_id)";
+            assert_eq!(self.number(lost).await, 0, "sums that belong to nothing");
+        }
+        let users = "select count(*) from (select user_id, sum(settled_nano) as cost, count(*) as calls from ai_calls \
+            where user_id is not null and settled_nano is not null group by user_id) c \
+            full join user_costs u on u.user_id = c.user_id \
+            where c.cost is null or u.cost_nano is null or u.cost_nano <> c.cost or u.calls <> c.calls";
+        assert_eq!(self.number(users).await, 0, "calls and what their users cost disagree");
     }
 }

@@ -1,0 +1,275 @@
+//! What AI calls cost, through the real server: reports, spreadsheets, bills, people.
+
+use levqor_core::id::JobId;
+use levqor_core::job::Tags;
+use levqor_core::money::{Bound, CallId, Charge, Lookup, Nano, PriceBook, Terms, Usage, bill};
+use levqor_store::{CallPlace, NewCall, Reserved, Settlement, Store};
+use serde_json::{Value, json};
+
+use crate::server::TestServer;
+
+/// 2026-11-22T12:00:00Z.
+const NOON: i64 = 1_795_348_800_000;
+const DAY: i64 = 86_400_000;
+const RANGE: &str = "from=2026-11-20&until=2026-11-25";
+
+struct Spent<'a> {
+    workflow: &'a str,
+    user: Option<&'a str>,
+    tags: &'a [(&'a str, &'a str)],
+    at_ms: i64,
+    job: JobId,
+    attempt: i64,
+}
+
+impl Default for Spent<'_> {
+    fn default() -> Self {
+        Spent { workflow: "triage", user: None, tags: &[], at_ms: NOON, job: job(1), attempt: 1 }
+    }
+}
+
+fn job(n: u8) -> JobId {
+    JobId::new(NOON, [n; 10])
+}
+
+fn usage() -> Usage {
+    Usage { uncached_in: 1_239_328 - 1_188_096, cached_in: 1_188_096, out: 12_909, ..Usage::default() }
+}
+
+/// Holds money, and is charged for that usage; returns the id and the cost.
+async fn spend(store: &Store, spent: Spent<'_>) -> (CallId, Nano) {
+    let Lookup::Priced(price) = PriceBook::embedded().find("openai", "gpt-6-sol") else { panic!() };
+    store.keep_price(&price).await.unwrap();
+    let call = NewCall {
+        id: CallId::new(spent.at_ms, rand::random()),
+        place: Some(CallPlace {
+            job: spent.job,
+            root_job: spent.job,
+            workflow: spent.workflow.to_owned(),
+            step: "ask".to_owned(),
+            logical_call: 1,
+            attempt: spent.attempt,
+        }),
+        key: Some("key-1".to_owned()),
+        user: spent.user.map(str::to_owned),
+        tags: spent
+            .tags
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<Tags>(),
+        provider: "openai".to_owned(),
+        model: "gpt-6-sol".to_owned(),
+        price_id: price.id(),
+        terms: Terms::STANDARD,
+        bound: Bound { input_tokens: 2_000_000, output_tokens: 20_000, amount: Nano::new(2_000_000_000) },
+        at_ms: spent.at_ms,
+        lease_ms: 600_000,
+    };
+    let id = match store.reserve(call).await.unwrap() {
+        Reserved::Granted(permit) => permit.spend(),
+        other => panic!("{other:?}"),
+    };
+    let cost = bill(&price, &usage(), &Terms::STANDARD).unwrap().total;
+    let charge = Charge::Settle { cost, usage: usage(), alarm: None };
+    let raw = Some(r#"{"prompt_tokens":1239328,"cost":0.10}"#.to_owned());
+    let settlement = Settlement { usage_raw: raw, ..Settlement::new(id, charge, spent.at_ms + 5) };
+    store.settle_call(settlement).await.unwrap();
+    (id, cost)
+}
+
+#[tokio::test]
+async fn a_report_tells_costs_apart_and_adds_them_up() {
+    let server = TestServer::start(&[("API_KEYS", "k")]).await;
+    let store = server.engine.store();
+    let (_, cost) = spend(store, Spent { tags: &[("team", "red")], ..Spent::default() }).await;
+    spend(store, Spent { workflow: "sum", job: job(2), at_ms: NOON + DAY, ..Spent::default() }).await;
+    let key = server.key("k");
+    let get = async |query: &str| key.get(&format!("/api/v1/costs?{RANGE}&{query}")).await.json();
+    let twice = Nano::new(2 * cost.get());
+
+    let days = get("").await;
+    assert_eq!(days["by"], json!(["day"]));
+    let expected = json!({"assumed": 0, "assumed_usd": "0.00", "calls": 1, "cost_micro_usd": cost.micro_ceil(),
+        "cost_usd": cost.to_string(), "overrun_usd": "0.00", "period_end": 1_795_392_000.0,
+        "period_start": 1_795_305_600.0, "released": 0, "settled": 1});
+    assert_eq!(days["lines"][0], expected);
+    assert_eq!(
+        (days["lines"].as_array().unwrap().len(), &days["total"]["cost_usd"]),
+        (2, &json!(twice.to_string()))
+    );
+    let models = get("by=model,tag:team").await;
+    assert_eq!(models["lines"][0]["model"], "openai/gpt-6-sol");
+    let mut tags: Vec<_> = models["lines"].as_array().unwrap().iter().map(|line| &line["tag"]).collect();
+    tags.sort_by_key(|tag| tag.to_string());
+    assert_eq!(tags, [&json!("red"), &Value::Null]);
+    for query in [
+        "by=workflow",
+        "by=key",
+        "by=user,provider",
+        "by=hour",
+        "by=week,model&zone=Asia/Kathmandu",
+        "by=month",
+    ] {
+        assert_eq!(get(query).await["total"]["cost_usd"], twice.to_string(), "{query}");
+    }
+    for (query, calls) in [
+        ("workflow=sum", 1),
+        ("model=openai/gpt-6-sol", 2),
+        ("model=openai/x", 0),
+        ("tag=team:red", 1),
+        ("key=key-1", 2),
+    ] {
+        assert_eq!(get(query).await["total"]["calls"], calls, "{query}");
+    }
+    let used = key.get(&format!("/api/v1/usage?{RANGE}&by=provider")).await.json();
+    assert_eq!(
+        (&used["lines"][0]["cached_read"], &used["total"]["total_input"]),
+        (&json!(2 * 1_188_096), &json!(2 * 1_239_328))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_reported_is_refused_by_name() {
+    let server = TestServer::start(&[]).await;
+    for (query, told) in [
+        ("by=colour", "parameter `by`: \"colour\" is nothing to group by"),
+        ("by=tag:a,tag:b", "one tag at a time"),
+        ("zone=Mars/Olympus", "parameter `zone`: \"Mars/Olympus\" is no time zone"),
+        ("from=yesterday", "parameter `from` is `yesterday`"),
+        ("from=2026-02-30", "parameter `from` is `2026-02-30`"),
+        ("from=2026-11-22T00:00:01Z", "`from` must be a whole quarter of an hour"),
+        ("from=2026-11-22&until=2026-11-22", "`until` must be after `from`"),
+        ("from=1971-01-01", "more than 3660 days"),
+        ("from=2020-01-01&by=hour", "more than 1000 periods"),
+        ("from=-999999999999999999", "parameter `from` is"),
+        ("model=gpt-6-sol", "expected provider/model"),
+        ("model=/x", "expected provider/model"),
+        ("model=openai/x&provider=anthropic", "a model of the `provider` that is given"),
+        ("tag=red", "expected name:value"),
+        ("user=", "parameter `user` is ``"),
+        ("workflow=%00", "parameter `workflow`"),
+        ("format=xlsx", "expected json or csv"),
+        ("limit=5", "unknown parameter `limit`"),
+        ("by=day&by=week", "given more than once"),
+    ] {
+        for path in ["costs", "usage"] {
+            let reply = server.anon().get(&format!("/api/v1/{path}?{query}")).await;
+            assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_query"), "{query}");
+            let message = reply.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(told), "{query}: {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spreadsheet_gets_columns_and_no_formula() {
+    let server = TestServer::start(&[]).await;
+    let evil = [("team", "=cmd|' /C calc'!A0"), ("note", "a,\"b\"\n")];
+    let (_, cost) =
+        spend(server.engine.store(), Spent { user: Some("@SUM(A1)"), tags: &evil, ..Spent::default() }).await;
+    let path = format!("/api/v1/costs?{RANGE}&by=model,user,workflow,tag:team&format=csv");
+
+    let reply = server.anon().get(&path).await;
+
+    assert_eq!(reply.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    assert_eq!(reply.header("content-disposition"), Some("attachment; filename=\"levqor-costs.csv\""));
+    let text = reply.text();
+    let lines: Vec<&str> = text.split("\r\n").collect();
+    assert!(
+        lines[0].starts_with("ChargePeriodStart,ChargePeriodEnd,")
+            && lines[0].contains(",BilledCost,BillingCurrency,")
+    );
+    let tokens = 1_239_328 + 12_909;
+    let expected = format!(
+        "2026-11-20T00:00:00.000Z,2026-11-25T00:00:00.000Z,Usage,AI and Machine Learning,openai/gpt-6-sol,openai,openai/gpt-6-sol,\
+         \"{{\"\"team\"\":\"\"=cmd|' /C calc'!A0\"\"}}\",triage,,'@SUM(A1),{cost},USD,{tokens},Tokens,1,0.00,0.00"
+    );
+    assert_eq!(lines[1..], [expected.as_str(), ""]);
+    let usage = server.anon().get(&path.replace("costs", "usage")).await.text();
+    let ends: Vec<&str> = usage.lines().skip(1).map(|line| line.split("A1),").nth(1).unwrap()).collect();
+    assert_eq!(ends, ["51232,Tokens,input,1", "1188096,Tokens,cached_read,1", "12909,Tokens,output,1"]);
+}
+
+#[tokio::test]
+async fn a_bill_explains_each_call_to_the_nano_dollar() {
+    let server = TestServer::start(&[]).await;
+    let store = server.engine.store();
+    let (first, cost) = spend(store, Spent::default()).await;
+    spend(store, Spent { attempt: 2, ..Spent::default() }).await;
+    let path = format!("/api/v1/jobs/{}/costs", job(1));
+
+    let page = server.anon().get(&format!("{path}?limit=1")).await.json();
+
+    let call = &page["calls"][0];
+    assert_eq!(
+        (&call["call_id"], &call["state"], &call["model"]),
+        (&json!(first.to_string()), &json!("settled"), &json!("openai/gpt-6-sol"))
+    );
+    assert_eq!((&call["hold"]["usd"], &call["hold"]["output_tokens"]), (&json!("2.00"), &json!(20_000)));
+    assert_eq!(
+        (&call["cost_usd"], &call["priced"]["usd"]),
+        (&json!(cost.to_string()), &json!(cost.to_string()))
+    );
+    assert_eq!(
+        (&call["priced"]["is_charged"], &call["priced"]["multiplier"]),
+        (&json!(true), &json!("1.00"))
+    );
+    let lines = call["priced"]["lines"].as_array().unwrap();
+    let sum: i128 =
+        lines.iter().map(|line| i128::from(Nano::parse(line["usd"].as_str().unwrap()).unwrap().get())).sum();
+    assert_eq!(sum, i128::from(cost.get()), "lines add up to the amount");
+    assert_eq!((&lines[1]["class"], &lines[1]["quantity"]), (&json!("cached_read"), &json!(1_188_096)));
+    let kinds: Vec<_> =
+        call["ledger"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["reserve", "settle"]);
+    assert_eq!(call["usage_raw"], json!({"prompt_tokens": 1_239_328, "cost": 0.10}));
+    assert_eq!((&page["costs"]["own"]["calls"], &page["costs"]["tree"]["calls"]), (&json!(2), &json!(2)));
+    let next = page["next"].as_str().unwrap();
+    let rest = server.anon().get(&format!("{path}?limit=1&cursor={next}")).await.json();
+    assert_eq!((&rest["calls"][0]["attempt"], &rest["next"]), (&json!(2), &Value::Null));
+    for (query, status) in [("limit=0", 400), ("limit=501", 400), ("cursor=x", 400), ("zzz=1", 400)] {
+        assert_eq!(server.anon().get(&format!("{path}?{query}")).await.status, status, "{query}");
+    }
+    assert_eq!(server.anon().get(&format!("/api/v1/jobs/{}/costs", job(9))).await.error(), "not_found");
+}
+
+#[tokio::test]
+async fn a_job_shows_what_it_cost_so_far_and_null_before() {
+    let server = TestServer::start(&[]).await;
+    let id = server.submit(&server.anon()).await;
+    let path = format!("/api/v1/jobs/{id}");
+    assert_eq!(server.anon().get(&path).await.json()["costs"], Value::Null);
+    assert_eq!(server.anon().get(&format!("{path}/costs")).await.json()["calls"], json!([]));
+
+    let (_, cost) =
+        spend(server.engine.store(), Spent { job: id.parse().unwrap(), ..Spent::default() }).await;
+
+    let costs = server.anon().get(&path).await.json()["costs"].clone();
+    assert_eq!(
+        (&costs["own"]["cost_usd"], &costs["steps"][0]["step"], &costs["root_job_id"]),
+        (&json!(cost.to_string()), &json!("ask"), &json!(id))
+    );
+}
+
+#[tokio::test]
+async fn a_person_sees_their_calls_and_takes_nothing_but_their_name() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let made = anon.post("/api/v1/users/upsert", r#"{"email":"ada@example.org"}"#).await.json();
+    let user = made["user"]["id"].as_str().unwrap();
+    let (call, cost) = spend(server.engine.store(), Spent { user: Some(user), ..Spent::default() }).await;
+    let export = anon.get(&format!("/api/v1/users/{user}/export")).await.json()["ai_usage"].clone();
+    assert_eq!((&export["calls"], &export["cost_usd"]), (&json!(1), &json!(cost.to_string())));
+    assert_eq!(
+        (&export["newest"][0]["call_id"], &export["newest"][0]["usage"]["output"]),
+        (&json!(call.to_string()), &json!(12_909))
+    );
+
+    assert_eq!(anon.send("DELETE", &format!("/api/v1/users/{user}"), &[], "").await.status, 200);
+
+    let report = anon.get(&format!("/api/v1/costs?{RANGE}&by=user")).await.json();
+    assert_eq!(
+        (&report["lines"][0]["user"], &report["lines"][0]["cost_usd"]),
+        (&Value::Null, &json!(cost.to_string()))
+    );
+}
