@@ -61,6 +61,10 @@ const FOREIGN: Sql = Sql::Each {
         order by relname limit 1",
 };
 
+/// Anything that somebody made in a SQLite file.
+const ANYTHING: &str = "select type, name from sqlite_schema where substr(name, 1, 7) <> 'sqlite_' \
+    order by type = 'table' desc, name limit 1";
+
 /// The columns that the first version gave its people.
 const FIRST_USERS: [&str; 8] =
     ["id", "email", "name", "locale", "currency", "meta", "created_at", "updated_at"];
@@ -140,7 +144,13 @@ async fn refuse_foreign(tx: &mut Tx<'_>) -> Result<()> {
         return Ok(());
     }
     match tx.query_opt("select type from sqlite_schema where lower(name) = 'users'", &[]).await? {
-        None => return Ok(()),
+        // A file of ours has a table of migrations, and one of the first version has people: whatever else is in it is not ours.
+        None => {
+            return match tx.query_opt(ANYTHING, &[]).await? {
+                Some(row) => Err(foreign(&format!("the {} {}", row.text(0)?, row.text(1)?))),
+                None => Ok(()),
+            };
+        }
         Some(row) if row.text(0)? == "table" => {}
         Some(row) => return Err(foreign(&format!("the {} users", row.text(0)?))),
     }

@@ -165,22 +165,66 @@ async fn the_file_of_another_program_is_refused_in_one_line_and_left_alone() {
         ("create table migrations (id integer, batch integer)", "the table migrations"),
         ("create table users (id text, email text)", "the table users without a column name"),
         ("create table people (x); create view users as select * from people", "the view users"),
+        ("create table bookmarks (url text); create index urls on bookmarks (url)", "the table bookmarks"),
     ];
     for (script, named) in cases {
-        let dir = TempDir::new();
-        let path = dir.join("theirs.db");
-        rusqlite::Connection::open(&path).unwrap().execute_batch(script).unwrap();
+        for journal in ["delete", "wal"] {
+            let dir = TempDir::new();
+            let path = dir.join("their data?#%.db");
+            let theirs = rusqlite::Connection::open(&path).unwrap();
+            theirs.pragma_update(None, "journal_mode", journal).unwrap();
+            theirs.execute_batch(script).unwrap();
+            drop(theirs);
+            let before = std::fs::read(&path).unwrap();
 
-        let what = refusal(&path).await;
+            let what = refusal(&path).await;
 
-        assert!(
-            what.contains("theirs.db") && what.contains(named) && what.contains("another program"),
-            "{what}"
-        );
-        assert!(!what.contains('\n') && what.len() < 300, "{what}");
-        assert!(Store::pending_migrations(&Location::Sqlite(path.clone())).await.is_err());
-        let tables = "select count(*) from sqlite_schema where name = 'live_jobs'";
-        let conn = rusqlite::Connection::open(&path).unwrap();
-        assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "{script}");
+            assert!(
+                what.contains("their data?#%.db") && what.contains(named) && what.contains("another program"),
+                "{what}"
+            );
+            assert!(!what.contains('\n') && what.len() < 300, "{what}");
+            assert!(Store::pending_migrations(&Location::Sqlite(path.clone())).await.is_err());
+            assert!(before == std::fs::read(&path).unwrap(), "{script}: a byte of the file was changed");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_left_in_the_middle_of_its_work_is_not_changed_either() {
+    let dir = TempDir::new();
+    let theirs = rusqlite::Connection::open(dir.join("open.db")).unwrap();
+    theirs.pragma_update(None, "journal_mode", "wal").unwrap();
+    theirs.execute_batch("create table people (x); insert into people values (1)").unwrap();
+    // What a killed program leaves: nothing in the file itself, all of it in the log beside.
+    for name in ["db", "db-wal"] {
+        std::fs::copy(dir.join(format!("open.{name}")), dir.join(format!("left.{name}"))).unwrap();
+    }
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    let before = (read("left.db"), read("left.db-wal"));
+
+    let what = refusal(&dir.join("left.db")).await;
+
+    assert!(what.contains("the table people"), "{what}");
+    assert!(before == (read("left.db"), read("left.db-wal")), "the file or its log was changed");
+    let again = rusqlite::Connection::open(dir.join("left.db")).unwrap();
+    assert_eq!(again.query_row("select x from people", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn the_file_of_a_newer_program_is_refused_without_a_change() {
+    let world = World::sqlite().await;
+    world.store.close().await;
+    drop(world.store);
+    let path = world.dir.join("levqor.db");
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer
+        .execute_batch("insert into migrations values ('9999_later', 'x'); pragma wal_checkpoint(truncate)")
+        .unwrap();
+    drop(newer);
+    let before = std::fs::read(&path).unwrap();
+
+    assert!(refusal(&path).await.contains("newer version"));
+
+    assert!(before == std::fs::read(&path).unwrap());
 }
