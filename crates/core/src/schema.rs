@@ -6,27 +6,24 @@
 //! value is bounded in `fan`.
 
 mod fan;
+mod words;
 
 use std::collections::HashMap;
 use std::fmt;
 
-use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use self::words::{schema_message, short_message};
 use crate::workflow::{join, shorten};
 
 /// The longest schema, as compact JSON.
 pub const MAX_SCHEMA_BYTES: usize = 64 * 1024;
 /// How many violations one answer names.
 pub const MAX_VIOLATIONS: usize = 20;
-const MAX_VALUE_CHARS: usize = 80;
-const MAX_MESSAGE_CHARS: usize = 240;
 const PATTERN_SIZE_BYTES: usize = 1024 * 1024;
 /// How many schemas may apply to one value, references followed.
 const MAX_APPLIED: u64 = 5_000;
-
-const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// Keywords whose schemas apply to the same value as the schema they stand in.
 const IN_PLACE_LISTS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
@@ -117,28 +114,6 @@ impl Schema {
             })
             .collect())
     }
-}
-
-/// What is wrong with a schema. The library finds most of it by the schema of schemas, whose words help nobody for `type`.
-fn schema_message(error: &jsonschema::ValidationError<'_>) -> String {
-    let pointer = error.instance_path().to_string();
-    let is_choice = matches!(error.kind(), ValidationErrorKind::AnyOf { .. });
-    if is_choice && pointer.ends_with("/type") {
-        let value = shorten(&error.instance().to_string(), MAX_VALUE_CHARS);
-        return format!("{value} is no type; there are {}, and lists of different ones", TYPES.join(", "));
-    }
-    short_message(error)
-}
-
-/// The library's message with the offending value shortened.
-fn short_message(error: &jsonschema::ValidationError<'_>) -> String {
-    let value = error.instance().to_string();
-    let text = if value.chars().nth(MAX_VALUE_CHARS).is_some() {
-        error.masked_with(shorten(&value, MAX_VALUE_CHARS)).to_string()
-    } else {
-        error.to_string()
-    };
-    shorten(&text, MAX_MESSAGE_CHARS)
 }
 
 fn check_draft(schema: &Value) -> Result<(), BadSchema> {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::time::{Duration, Instant};
 
+use super::words::MAX_MESSAGE_CHARS;
 use super::*;
 
 const TICKET: &str = r#"{"type":"object","required":["ticket"],"additionalProperties":false,
@@ -20,6 +21,47 @@ fn a_fitting_value_passes_and_a_bad_one_is_told_where_and_why() {
         assert!(pointers.contains(&pointer), "{pointer}: {violations:?}");
     }
     assert!(violations.iter().any(|violation| violation.message.contains("longer than 5")), "{violations:?}");
+}
+
+#[test]
+fn what_breaks_a_pattern_or_a_format_is_told_what_is_allowed() {
+    let message = |schema: &str, value: &str| {
+        let violations = Schema::compile(schema).unwrap().validate(value).unwrap_err();
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        violations[0].message.clone()
+    };
+
+    assert_eq!(
+        message(r#"{"pattern":"^[A-Z]{3}-\\d+$"}"#, r#""abc""#),
+        r#""abc" does not match the pattern ^[A-Z]{3}-\d+$"#
+    );
+    for (format, value, meaning) in [
+        ("email", "nobody", "an e-mail address, such as name@example.org"),
+        ("date-time", "yesterday", "a date and time with its offset, such as 2030-01-31T09:00:00Z"),
+        ("date", "2030-02-31", "a date, such as 2030-01-31"),
+        ("time", "25:00:00Z", "a time with its offset, such as 09:00:00Z"),
+        ("duration", "3 days", "a duration of ISO 8601, such as P3D or PT1H30M"),
+        ("uri", "/path", "a URI with its scheme, such as https://example.org/path"),
+        ("uuid", "1234", "a UUID, such as 0f8fad5b-d9cb-469f-a165-70867728950e"),
+        ("ipv4", "1.2.3.256", "an IPv4 address, such as 203.0.113.7"),
+        ("ipv6", "::g", "an IPv6 address, such as 2001:db8::7"),
+        ("hostname", "-a", "a host name, such as api.example.org"),
+        ("regex", "(", "a regular expression, such as ^[a-z]+$"),
+        ("json-pointer", "a/b", "a JSON pointer, such as /items/0"),
+    ] {
+        let schema = format!(r#"{{"format":"{format}"}}"#);
+        assert_eq!(
+            message(&schema, &format!("{value:?}")),
+            format!("{value:?} is not {meaning}"),
+            "{format}"
+        );
+    }
+    let long = message(
+        &format!(r#"{{"pattern":"^({})$"}}"#, "a|".repeat(1_000)),
+        &format!("{:?}", "x".repeat(1_000)),
+    );
+    assert!(long.starts_with("\"xxx") && long.contains("the pattern ^(a|a|"), "{long}");
+    assert!(long.chars().count() <= MAX_MESSAGE_CHARS + 1, "{long}");
 }
 
 #[test]
