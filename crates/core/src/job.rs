@@ -99,6 +99,8 @@ pub enum Intake {
     Replayed(JobId),
     /// The idempotency key was used before with another body.
     Conflict,
+    /// Another node has just deleted the workflow, and this one had not heard of it.
+    WorkflowDeleted,
 }
 
 /// A job that this node may work on, as long as `claim` is the current claim number.

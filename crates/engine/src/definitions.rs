@@ -1,7 +1,8 @@
 //! Workflow definitions in memory: the current version of each name, and the older ones that jobs still run on.
 //!
 //! Each version is parsed once. The store is the truth; this is refreshed when a hint or the upkeep loop says so, so that
-//! a definition put on another node is in force here within about a second.
+//! a definition put on another node is in force here within about a second. (A name deleted there is refused here at once: the
+//! commit of an intake looks at that.)
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};

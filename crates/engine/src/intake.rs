@@ -62,9 +62,9 @@ impl Engine {
             Ok(job) => job,
             Err(refused) => return self.replayed_or(refused, caller, idempotency.as_ref()).await,
         };
-        let (id, run_at_ms) = (job.id, job.run_at_ms);
+        let asked = Asked::of(&job);
         let verdict = self.shared.store.intake(job).await?;
-        self.accepted(id, run_at_ms, verdict)
+        self.answer(asked, verdict).await
     }
 
     /// Accepts many in one commit; a verdict for each, in order. The outer error means that nothing was committed.
@@ -79,7 +79,7 @@ impl Engine {
         for (place, (request, idempotency)) in requests.into_iter().enumerate() {
             match self.new_job(request, caller, idempotency.clone()) {
                 Ok(job) => {
-                    places.push((place, job.id, job.run_at_ms));
+                    places.push((place, Asked::of(&job)));
                     jobs.push(job);
                     verdicts.push(None);
                 }
@@ -90,8 +90,8 @@ impl Engine {
         }
         if !jobs.is_empty() {
             let intakes = self.shared.store.intake_many(jobs).await?;
-            for ((place, id, run_at_ms), intake) in places.into_iter().zip(intakes) {
-                verdicts[place] = Some(self.accepted(id, run_at_ms, intake));
+            for ((place, asked), intake) in places.into_iter().zip(intakes) {
+                verdicts[place] = Some(self.answer(asked, intake).await);
             }
         }
         Ok(verdicts.into_iter().flatten().collect())
@@ -157,25 +157,50 @@ impl Engine {
         match self.shared.store.find_intake(caller, idempotency, self.shared.clock.now_ms()).await? {
             Some(Intake::Replayed(job_id)) => Ok(Accepted { job_id, replayed: true }),
             Some(Intake::Conflict) => Err(IntakeError::IdempotencyConflict),
-            Some(Intake::Created) | None => Err(refused),
+            Some(Intake::Created | Intake::WorkflowDeleted) | None => Err(refused),
         }
     }
 
-    fn accepted(&self, id: JobId, run_at_ms: Option<i64>, verdict: Intake) -> Result<Accepted, IntakeError> {
+    async fn answer(&self, asked: Asked, verdict: Intake) -> Result<Accepted, IntakeError> {
         let counters = &self.shared.counters;
         match verdict {
             Intake::Created => {
                 Counters::add(&counters.accepted, 1);
-                if let Some(at_ms) = run_at_ms {
+                if let Some(at_ms) = asked.run_at_ms {
                     self.shared.due.add(at_ms);
                 }
-                Ok(Accepted { job_id: id, replayed: false })
+                Ok(Accepted { job_id: asked.id, replayed: false })
             }
             Intake::Replayed(job_id) => {
                 Counters::add(&counters.replayed, 1);
                 Ok(Accepted { job_id, replayed: true })
             }
             Intake::Conflict => Err(IntakeError::IdempotencyConflict),
+            Intake::WorkflowDeleted => {
+                let refused = IntakeError::WorkflowDeleted(asked.workflow);
+                self.replayed_or(refused, &asked.caller, asked.idempotency.as_ref()).await
+            }
+        }
+    }
+}
+
+/// What the answer to an intake needs of a job that the store has by then.
+struct Asked {
+    id: JobId,
+    run_at_ms: Option<i64>,
+    workflow: String,
+    caller: String,
+    idempotency: Option<Idempotency>,
+}
+
+impl Asked {
+    fn of(job: &NewJob) -> Self {
+        Asked {
+            id: job.id,
+            run_at_ms: job.run_at_ms,
+            workflow: job.workflow.clone(),
+            caller: job.caller.clone(),
+            idempotency: job.idempotency.clone(),
         }
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use levqor_core::clock::Clock;
 use levqor_core::id::JobId;
+use levqor_core::job::Idempotency;
 use levqor_core::state::State;
-use levqor_engine::IntakeError;
+use levqor_engine::{Accepted, IntakeError};
 use levqor_testkit::{Answer, Receiver, wait_until};
 use serde_json::json;
 
@@ -98,6 +99,29 @@ async fn a_deleted_name_is_refused_and_its_running_jobs_go_on(database: Database
     assert!(matches!(&refused, Err(IntakeError::WorkflowDeleted(name)) if name == "going"), "{refused:?}");
     assert_eq!(row.line.state, State::Succeeded);
     assert_eq!((again.line.state, again.line.version), (State::Succeeded, Some(2)));
+}
+
+/// PostgreSQL only: on SQLite there is no other node.
+#[tokio::test]
+async fn a_name_that_was_deleted_elsewhere_a_moment_ago_is_refused_by_a_node_that_has_not_heard_of_it() {
+    let database = Database::postgres().await;
+    let deaf = Node::by_hand(&database, settings(), TestClock::running()).await;
+    let other = Node::by_hand(&database, settings(), TestClock::running()).await;
+    deaf.put("going", NOOP).await;
+    let key = || Some(Idempotency { key: "k".to_owned(), body_hash: "b".to_owned() });
+    let first = deaf.intake(ask("going"), "tester", key()).await.unwrap();
+
+    other.delete_workflow("going", by()).await.unwrap();
+    let refused = deaf.intake(ask("going"), "tester", None).await;
+    let batch = vec![(ask("going"), None), (ask("nobody"), None), (ask("going"), key())];
+    let verdicts = deaf.intake_many(batch, "tester").await.unwrap();
+
+    let is_deleted = |verdict: &Result<Accepted, IntakeError>| matches!(verdict, Err(IntakeError::WorkflowDeleted(name)) if name == "going");
+    assert!(is_deleted(&refused), "{refused:?}");
+    assert!(is_deleted(&verdicts[0]) && verdicts[1].is_ok(), "{verdicts:?}");
+    assert_eq!(verdicts[2].as_ref().unwrap(), &Accepted { job_id: first.job_id, replayed: true });
+    other.put("going", NOOP).await;
+    assert!(deaf.intake(ask("going"), "tester", None).await.is_ok(), "put again, taken again");
 }
 
 async fn a_job_without_a_definition_can_be_cancelled_and_completed(database: Database) {

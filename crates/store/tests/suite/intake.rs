@@ -118,7 +118,7 @@ each_engine! {
                 Intake::Replayed(id) => {
                     replayed.insert(id);
                 }
-                Intake::Conflict => panic!("the bodies are the same"),
+                other => panic!("{other:?}: the bodies are the same"),
             }
         }
 

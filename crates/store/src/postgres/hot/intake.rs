@@ -14,7 +14,7 @@ use super::weight_of;
 use crate::wake::Effects;
 use crate::{Error, Result, decode, figures};
 
-/// A key counts for 24 hours. Keys are taken in order, so that two batches never wait for each other; one that another
+/// A name that another node has deleted is refused here, whatever this one has in memory. A key counts for 24 hours. Keys are taken in order, so that two batches never wait for each other; one that another
 /// transaction is just storing is waited for. A key that is taken makes its job disappear from `won`.
 const INTAKE: &str = "
 with input as materialized (
@@ -23,15 +23,19 @@ with input as materialized (
         $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[], $15::text[]
     ) as i (id, workflow, version, priority, caller, created_at_ms, run_at_ms, callback_url, tags,
         payload, state, sort_at_ms, due_at_ms, key, body_hash)
+), gone as materialized (
+    select id from input i where exists (select from workflows w where w.name = i.workflow and w.deleted)
+), wanted as materialized (
+    select * from input where id not in (select id from gone)
 ), keyed as (
     insert into idempotency_keys as k (caller, key, body_hash, job_id, created_at_ms)
-    select caller, key, body_hash, id, created_at_ms from input where key is not null order by caller, key
+    select caller, key, body_hash, id, created_at_ms from wanted where key is not null order by caller, key
     on conflict (caller, key) do update
         set body_hash = excluded.body_hash, job_id = excluded.job_id, created_at_ms = excluded.created_at_ms
         where k.created_at_ms <= excluded.created_at_ms - 86400000
     returning job_id
 ), won as materialized (
-    select * from input where key is null or id in (select job_id from keyed)
+    select * from wanted where key is null or id in (select job_id from keyed)
 ), job as (
     insert into jobs (id, workflow, priority, caller, created_at_ms, run_at_ms, callback_url, tags, payload)
     select id, workflow, priority, caller, created_at_ms, run_at_ms, callback_url, tags, payload from won
@@ -43,7 +47,7 @@ with input as materialized (
     select created_at_ms - created_at_ms % 3600000, $17::text, $16::bigint, count(*) from won group by 1
     on conflict (hour_ms, kind, shard) do update set n = rollups.n + excluded.n
 )
-select job_id from keyed";
+select job_id, false from keyed union all select id, true from gone";
 
 const FIND_KEYS: &str = "
 select k.caller, k.key, k.body_hash, k.job_id
@@ -92,10 +96,12 @@ impl IntakeVerb {
                 break;
             }
             let batch: Vec<&NewJob> = open.iter().map(|place| jobs[*place]).collect();
-            let won = insert(session, &batch).await?;
+            let (won, gone) = insert(session, &batch).await?;
             for place in open {
                 let job = jobs[place];
-                if job.idempotency.is_none() || won.contains(&job.id) {
+                if gone.contains(&job.id) {
+                    verdicts[place] = Some(Intake::WorkflowDeleted);
+                } else if job.idempotency.is_none() || won.contains(&job.id) {
                     verdicts[place] = Some(Intake::Created);
                     effects.runnable |= job.first_state() == State::Queued;
                 }
@@ -126,8 +132,8 @@ fn leaders(jobs: &[&NewJob], verdicts: &[Option<Intake>]) -> Vec<usize> {
     open.filter(|(_, it)| key(*it).is_none_or(|key| seen.insert(key))).map(|(place, _)| place).collect()
 }
 
-/// The ids of the jobs that got their key.
-async fn insert(session: &mut Session, jobs: &[&NewJob]) -> Result<HashSet<JobId>> {
+/// The ids of the jobs that got their key, and of those whose workflow is deleted.
+async fn insert(session: &mut Session, jobs: &[&NewJob]) -> Result<(HashSet<JobId>, HashSet<JobId>)> {
     let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
     let tags: Vec<String> = jobs.iter().map(|job| decode::tags_text(&job.tags)).collect();
     let shard = session.shard;
@@ -160,7 +166,12 @@ async fn insert(session: &mut Session, jobs: &[&NewJob]) -> Result<HashSet<JobId
             ],
         )
         .await?;
-    rows.iter().map(|row| decode::job_id(row.try_get(0)?)).collect()
+    let (mut won, mut gone) = (HashSet::new(), HashSet::new());
+    for row in &rows {
+        let ids = if row.try_get(1)? { &mut gone } else { &mut won };
+        ids.insert(decode::job_id(row.try_get(0)?)?);
+    }
+    Ok((won, gone))
 }
 
 async fn find_holders(session: &mut Session, keys: &[Key<'_>]) -> Result<HashMap<(String, String), Holder>> {
