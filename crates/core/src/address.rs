@@ -123,7 +123,8 @@ impl OutboundPolicy {
     }
 }
 
-fn parse_network(entry: &str) -> Result<IpNet, BadNetwork> {
+/// Reads one network, or an address as a network of one; IPv4 in IPv6 means the IPv4 network.
+pub fn parse_network(entry: &str) -> Result<IpNet, BadNetwork> {
     let network = match entry.parse::<IpAddr>() {
         Ok(ip) => Some(IpNet::from(without_wrapping(ip))),
         Err(_) => entry.parse::<IpNet>().ok().map(|network| match network {

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use levqor_connectors::Bases;
 use levqor_connectors::bucket::Bucket;
-use levqor_core::address::host_port;
+use levqor_core::address::{host_port, parse_network};
 use levqor_core::duration::parse_duration_ms;
 use levqor_core::seal::SealKey;
 use levqor_core::signature;
@@ -79,13 +79,9 @@ impl<'a> Vars<'a> {
             self.get(name).unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
         entries
             .map(|entry| {
-                let network = entry.parse().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
-                network.ok_or_else(|| {
-                    ConfigError::wrong(
-                        name,
-                        entry,
-                        "expected a network such as 10.0.0.0/8 or fd00::/8, or an address",
-                    )
+                parse_network(entry).map_err(|_| {
+                    let allowed = "expected a network such as 10.0.0.0/8 or fd00::/8, or an address";
+                    ConfigError::wrong(name, entry, allowed)
                 })
             })
             .collect()
