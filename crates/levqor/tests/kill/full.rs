@@ -2,11 +2,12 @@
 //! start in the middle of it; and when there is room again, work goes on without a restart.
 //!
 //! Two ways to run out. A limit on the size of files needs no privileges and makes the system refuse writes as it would on a
-//! full quota; it is moved from outside. A small file system gives the real error, where the machine lets us mount one.
+//! full quota; it is moved from outside. A small file system gives the real error, where the machine lets us mount one, if only for
+//! ourselves.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use levqor_testkit::TempDir;
@@ -48,29 +49,80 @@ impl Room {
 }
 
 /// A small file system in memory; gone when dropped.
-struct Mounted(TempDir);
+struct Mounted {
+    dir: TempDir,
+    /// Holds a namespace of its own in which it is mounted, where this process may mount nothing itself.
+    holder: Option<Child>,
+}
 
 impl Mounted {
+    /// For all to see, as root; else in a namespace of users and mounts, which many systems let anybody have.
     fn new() -> Result<Mounted, String> {
         let dir = TempDir::new();
         let size = format!("size={ROOM_BYTES}");
-        mount(&["-t", "tmpfs", "-o", &size, "levqor-test"], dir.path())?;
-        Ok(Mounted(dir))
+        let Err(for_all) =
+            mount(&mut Command::new("mount"), &["-t", "tmpfs", "-o", &size, "levqor-test"], dir.path())
+        else {
+            return Ok(Mounted { dir, holder: None });
+        };
+        let script = format!("mount -t tmpfs -o {size} levqor-test \"$0\" && echo mounted && exec sleep 600");
+        let holder = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut holder = holder.map_err(|error| format!("{for_all}; unshare: {error}"))?;
+        let mut said = String::new();
+        // It says one line and sleeps, or ends.
+        let told = holder.stdout.take().map(BufReader::new).map(|mut out| out.read_line(&mut said));
+        let mounted = Mounted { dir, holder: Some(holder) };
+        match told {
+            Some(Ok(_)) if said == "mounted\n" => Ok(mounted),
+            _ => Err(format!("{for_all}; nor in a namespace of its own")),
+        }
+    }
+
+    /// How to get to where it is mounted.
+    fn enter(&self) -> Option<String> {
+        let holder = self.holder.as_ref()?.id();
+        Some(format!("nsenter --target {holder} --user --mount --preserve-credentials"))
     }
 
     fn resize(&self, bytes: u64) {
-        mount(&["-o", &format!("remount,size={bytes}")], self.0.path()).unwrap();
+        let enter =
+            self.enter().map_or("exec mount \"$@\"".to_owned(), |enter| format!("exec {enter} mount \"$@\""));
+        let mut shell = Command::new("/bin/sh");
+        mount(shell.args(["-c", &enter, "sh"]), &["-o", &format!("remount,size={bytes}")], self.dir.path())
+            .unwrap();
+    }
+
+    fn site(&self) -> Site {
+        let site = Site::sqlite(Some(self.dir.path().to_owned()));
+        match self.enter() {
+            None => site,
+            // The program takes its place, so that signals reach the program.
+            Some(enter) => site.prelude(format!("exec {enter} \"$0\" \"$@\"")),
+        }
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        match &mut self.holder {
+            None => drop(Command::new("umount").arg("--lazy").arg(self.dir.path()).status()),
+            // The namespace ends with the last process in it.
+            Some(holder) => {
+                let _ = holder.kill();
+                let _ = holder.wait();
+            }
+        }
     }
 }
 
-fn mount(arguments: &[&str], at: &Path) -> Result<(), String> {
-    let output = Command::new("mount").args(arguments).arg(at).output().map_err(|error| error.to_string())?;
+fn mount(command: &mut Command, arguments: &[&str], at: &Path) -> Result<(), String> {
+    let output = command.args(arguments).arg(at).output().map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -88,13 +140,13 @@ async fn files_that_may_not_grow_lose_nothing_and_work_goes_on_when_they_may_aga
 async fn a_full_disk_loses_nothing_and_work_goes_on_when_there_is_room_again() {
     match Mounted::new() {
         Ok(mounted) => {
-            let site = Site::sqlite(Some(mounted.0.path().to_owned()));
-            run_out("full disk", site, Room::Disk(mounted)).await;
+            run_out("full disk", mounted.site(), Room::Disk(mounted)).await;
         }
         // Written past the test runner, which hides what a passing test prints: nobody shall take this for a full test.
         Err(error) => {
             let told = format!(
-                "full disk NOT TESTED, nothing can be mounted here ({error}); the limit on files was"
+                "full disk NOT TESTED, nothing can be mounted here ({error}); the limit on files was, and SQLite's own word for a \
+                 full disk is by the store's tests"
             );
             writeln!(std::io::stderr(), "{told}").unwrap();
         }

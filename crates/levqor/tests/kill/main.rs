@@ -10,6 +10,7 @@
 mod audit;
 mod chance;
 mod client;
+mod clients;
 mod detail;
 mod findings;
 #[cfg(target_os = "linux")] // The limit on file sizes is moved from outside, which only Linux allows.
@@ -18,6 +19,7 @@ mod ledger;
 mod load;
 mod postgres;
 mod recorder;
+mod recovery;
 mod server;
 mod sqlite;
 mod stop;

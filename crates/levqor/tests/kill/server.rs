@@ -27,7 +27,7 @@ pub struct Site {
     pub dir: TempDir,
     vars: Vec<(&'static str, String)>,
     /// Run before the program takes the shell's place.
-    prelude: Option<&'static str>,
+    prelude: Option<String>,
 }
 
 impl Site {
@@ -66,15 +66,15 @@ impl Site {
     }
 
     /// Starts the program through a shell that does this first.
-    pub fn prelude(mut self, script: &'static str) -> Site {
-        self.prelude = Some(script);
+    pub fn prelude(mut self, script: impl Into<String>) -> Site {
+        self.prelude = Some(script.into());
         self
     }
 
     fn command(&self, node: &str) -> Command {
         const PROGRAM: &str = env!("CARGO_BIN_EXE_levqor");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(node)).unwrap();
-        let mut command = match self.prelude {
+        let mut command = match &self.prelude {
             None => Command::new(PROGRAM),
             Some(script) => {
                 let mut shell = Command::new("/bin/sh");
