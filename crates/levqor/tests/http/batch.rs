@@ -80,3 +80,65 @@ async fn a_line_that_is_no_json_is_told_with_its_own_column() {
     let expected = "invalid JSON at column 15 of the line: expected a value";
     assert_eq!(reply["results"], json!([{"details": expected, "error": "Invalid request body", "line": 2}]));
 }
+
+#[tokio::test]
+async fn a_mark_at_the_start_and_ends_of_lines_of_any_kind_change_nothing() {
+    let server = TestServer::start(&[]).await;
+    let line = r#"{"workflow":"w","payload":{"text":"gr\u00fc\u00df dich"}}"#;
+    for (body, lines) in [
+        (format!("\u{feff}{line}"), vec![1]),
+        (format!("\u{feff}{line}\r\n{line}\r\n"), vec![1, 2]),
+        (format!("{line}\n{line}"), vec![1, 2]),
+        (format!("\r\n\r\n{line}\r\n \t \r\n{line}\r\n\r\n"), vec![3, 5]),
+        (format!("\u{feff}\n{line}"), vec![2]),
+    ] {
+        let reply = server.anon().send("POST", PATH, &NDJSON, &body).await;
+        let json = reply.json();
+        assert_eq!((reply.status, &json["refused"]), (200, &json!(0)), "{body:?}: {json}");
+        let results = json["results"].as_array().unwrap();
+        let seen: Vec<u64> = results.iter().map(|result| result["line"].as_u64().unwrap()).collect();
+        assert_eq!(seen, lines, "{body:?}");
+    }
+    // A mark inside is no mark, and a bare CR ends no line.
+    for body in [format!("{line}\n\u{feff}{line}"), format!("{line}\r{line}")] {
+        let json = server.anon().send("POST", PATH, &NDJSON, &body).await.json();
+        assert_eq!(json["refused"], 1, "{body:?}: {json}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_utf_8_refuse_the_batch_and_say_where() {
+    let server = TestServer::start(&[]).await;
+    let good: &[u8] = b"{\"workflow\":\"w\",\"payload\":{}}\n";
+    let utf16: Vec<u8> =
+        "{\"workflow\":\"w\",\"payload\":{}}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bad in
+        [&b"\xff\xfe"[..], b"{\"workflow\":\"\xc3\x28\",\"payload\":{}}", b"\xed\xa0\x80", b"{}\xe2\x82"]
+    {
+        for body in [[good, bad].concat(), [bad, b"\n", good].concat()] {
+            let reply = server.anon().send_bytes("POST", PATH, &NDJSON, &body).await;
+            assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_batch"), "{bad:?}");
+            assert!(reply.json()["message"].as_str().unwrap().contains("UTF-8"), "{}", reply.text());
+        }
+    }
+    // UTF-16 without a mark is UTF-8 with many NULs, which is no JSON.
+    let reply = server.anon().send_bytes("POST", PATH, &NDJSON, &utf16).await;
+    assert!(reply.status == 400 || reply.json()["accepted"] == 0, "{reply:?}");
+    assert_eq!(server.anon().get("/public/metrics").await.json()["jobs_today"], 0, "all or nothing");
+}
+
+#[tokio::test]
+async fn exactly_the_limit_of_bytes_is_read_and_one_more_is_not() {
+    let line = "{\"workflow\":\"w\",\"payload\":{}}\n";
+    for (vars, limit) in [(&[("BATCH_MAX_BYTES", "5000")][..], 5_000), (&[], 16 << 20)] {
+        let server = TestServer::start(vars).await;
+        let fill = |bytes: usize| format!("{line}{}", " ".repeat(bytes - line.len()));
+
+        let exact = server.anon().send("POST", PATH, &NDJSON, &fill(limit)).await;
+        assert_eq!((exact.status, &exact.json()["accepted"]), (200, &json!(1)), "{limit}");
+        let more = server.anon().send("POST", PATH, &NDJSON, &fill(limit + 1)).await;
+        assert_eq!((more.status, more.error().as_str()), (413, "body_too_large"), "{limit}");
+        assert!(more.text().contains(&limit.to_string()), "{}", more.text());
+        assert_eq!(server.anon().get("/public/metrics").await.json()["jobs_today"], 1);
+    }
+}

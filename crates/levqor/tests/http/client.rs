@@ -1,10 +1,10 @@
 //! A client that sends exactly what it is told, and reads one answer by its framing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longer than anything in these tests should take.
@@ -88,6 +88,13 @@ impl Connection {
         Connection { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
+    /// From an address of our own choice: on Linux all of 127.0.0.0/8 is this machine.
+    pub async fn open_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        Connection { stream: socket.connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
     /// Writes; that the server has closed already is no failure of the client's.
     pub async fn write(&mut self, bytes: &[u8]) {
         let _ = timeout(LIMIT, self.stream.write_all(bytes)).await.unwrap();
@@ -99,6 +106,12 @@ impl Connection {
 
     pub async fn reply(&mut self) -> Reply {
         self.reply_to("GET").await
+    }
+
+    /// One that may take longer than others.
+    pub async fn reply_within(&mut self, limit: Duration) -> Reply {
+        timeout(limit, self.stream.readable()).await.expect("an answer in its time").unwrap();
+        self.reply().await
     }
 
     pub async fn reply_to(&mut self, method: &str) -> Reply {

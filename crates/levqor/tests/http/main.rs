@@ -1,6 +1,7 @@
 //! The HTTP contract, through the real server on loopback: a real SQLite store, the real engine, raw TCP clients.
 #![allow(clippy::unwrap_used)]
 
+mod announced;
 mod audit;
 mod backups;
 mod batch;
@@ -13,13 +14,19 @@ mod connections;
 mod contract;
 mod costs;
 mod emails;
+mod figures;
 mod framing;
+mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
 mod pages;
+mod proxies;
 mod rates;
+mod rows;
 mod server;
+mod slow;
 mod surface;
 mod tls;
 mod users;
+mod walk;

@@ -31,6 +31,11 @@ impl Clock for SystemClock {
     }
 }
 
+/// The time that the server goes by.
+pub fn now_ms() -> i64 {
+    SystemClock.now_ms()
+}
+
 /// What was logged so far.
 #[derive(Clone, Default)]
 pub struct Logged(Arc<Mutex<Vec<u8>>>);
@@ -66,8 +71,9 @@ pub struct TestServer {
 /// The whole suite runs on SQLite, and once more on PostgreSQL with this variable set to `postgres`.
 const ENGINE_VARIABLE: &str = "LEVQOR_TEST_HTTP_ENGINE";
 
+/// A new database of the engine that this run is for.
 #[allow(clippy::disallowed_methods, reason = "a test has no Config")]
-async fn new_location(dir: &TempDir) -> Location {
+pub async fn new_location(dir: &TempDir) -> Location {
     match std::env::var(ENGINE_VARIABLE).as_deref() {
         Ok("postgres") => Location::Postgres(levqor_testkit::postgres_url().await),
         Ok("sqlite") | Err(_) => Location::Sqlite(dir.join("test.db")),
