@@ -13,10 +13,10 @@ use levqor_core::job::ClaimedJob;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Jobs in hand at most while all of them are quick. Measured: beyond 512 a commit's cost per job no longer falls.
-const QUICK_IN_HAND: usize = 1_024;
+/// Jobs in hand at most while all of them are quick. Each takes some 20 KB of memory while it runs.
+const QUICK_IN_HAND: usize = 512;
 /// While jobs are quick, wait for room for this many before claiming again, so that commits stay large.
-const QUICK_CLAIM: usize = 512;
+const QUICK_CLAIM: usize = 256;
 
 /// The jobs in the hands of this node.
 #[derive(Default)]

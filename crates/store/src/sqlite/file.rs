@@ -244,7 +244,7 @@ fn prepare(path: &Path, conn: &Connection) -> rusqlite::Result<String> {
     let mode = conn.query_row("pragma journal_mode = wal", [], |row| row.get::<_, String>(0))?;
     conn.execute_batch(&format!(
         "pragma synchronous = full; pragma wal_autocheckpoint = 0; pragma journal_size_limit = {WAL_KEPT_BYTES}; \
-         pragma cache_size = -8000; pragma mmap_size = 0; pragma temp_store = memory"
+         pragma cache_size = -4000; pragma mmap_size = 0; pragma temp_store = memory"
     ))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(mode)
