@@ -24,6 +24,7 @@ mod image;
 mod call;
 mod charge;
 mod permit;
+mod simulate;
 
 pub use amount::{MAX_AMOUNT, Nano, Rate};
 pub use book::{Lookup, PriceBook};
@@ -37,6 +38,7 @@ pub use image::image_tokens;
 pub use permit::{Permit, Unused};
 pub use price::{Component, Mode, Price, Status};
 pub use price_list::{BadRow, parse_price_list};
+pub use simulate::{PastCall, Refusals, Scenario, Simulated, Sums, simulate};
 pub(crate) use unit::words;
 pub use unit::{Tier, Unit};
 pub use usage::{Meter, Usage, UsageError, Wire};

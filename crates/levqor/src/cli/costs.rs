@@ -1,6 +1,8 @@
 //! `levqor costs`: what AI calls cost, told apart as somebody likes it; and the bill of one job. Sums are the server's: nothing
 //! is added up here.
 
+mod simulate;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -20,6 +22,7 @@ Examples:
   levqor costs --by user --only tag=team:red --csv > costs.csv
   levqor costs --usage --by day,model --zone Europe/Berlin
   levqor costs job 018bcfe5687b7fffbfffffffffffffff
+  levqor costs simulate --from 2030-01-01 --model openai/gpt-6-sol=openai/gpt-5-mini --per-job 0.20
 
 Amounts are US dollars, exact to the nano-dollar. A call counts at the time its money was held, also when it was charged or
 corrected later; calls that are still open are not in the sums."
@@ -36,6 +39,8 @@ pub struct Costs {
 enum Command {
     /// Show what one job cost, call by call
     Job(Job),
+    /// Replay past calls at other prices, with other models or under other limits, without spending
+    Simulate(simulate::Simulate),
 }
 
 #[derive(Args)]
@@ -97,6 +102,7 @@ impl Costs {
     pub async fn run(&self) -> Result<(), Failure> {
         match &self.command {
             Some(Command::Job(job)) => job.run().await,
+            Some(Command::Simulate(simulate)) => simulate.run().await,
             None => self.report.run().await,
         }
     }

@@ -273,3 +273,85 @@ async fn a_person_sees_their_calls_and_takes_nothing_but_their_name() {
         (&Value::Null, &json!(cost.to_string()))
     );
 }
+
+#[tokio::test]
+async fn a_simulation_reckons_exactly_and_spends_nothing() {
+    let server = TestServer::start(&[]).await;
+    let store = server.engine.store();
+    let (_, cost) = spend(store, Spent::default()).await;
+    spend(store, Spent { attempt: 2, workflow: "sum", at_ms: NOON + DAY, ..Spent::default() }).await;
+    let ask = async |body: Value| {
+        let body = json!({"from": "2026-11-20", "until": "2026-11-25"})
+            .as_object()
+            .unwrap()
+            .iter()
+            .chain(body.as_object().unwrap())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<serde_json::Map<_, _>>();
+        let reply = server.anon().post("/api/v1/costs/simulate", &Value::Object(body).to_string()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    };
+    let twice = Nano::new(2 * cost.get()).to_string();
+
+    let same = ask(json!({})).await;
+    assert_eq!((&same["total"]["past_usd"], &same["total"]["simulated_usd"]), (&json!(twice), &json!(twice)));
+    assert_eq!((&same["total"]["difference_usd"], &same["repriced"]), (&json!("0.00"), &json!(0)));
+    let list = "provider,model,status,input_usd_per_mtok,cached_input_usd_per_mtok,output_usd_per_mtok,max_output_tokens\n\
+        openai,gpt-6-sol,priced,1.25,0.125,10,128000\n";
+    let cheaper = ask(json!({"prices": list, "workflow": "triage"})).await;
+    assert_eq!(cheaper["total"]["calls"], 1);
+    assert_eq!(
+        cheaper["models"]["openai/gpt-6-sol"]["simulated_usd"], "0.341642",
+        "the golden figure of this usage"
+    );
+    let other = ask(json!({"models": {"openai/gpt-6-sol": "nobody/knows"}})).await;
+    assert_eq!(
+        (&other["unpriced"]["nobody/knows"], &other["total"]["simulated_usd"]),
+        (&json!(2), &json!(twice))
+    );
+    let limited = ask(json!({"per_day": "1.99"})).await;
+    assert_eq!(
+        (&limited["refused"]["calls"], &limited["total"]["simulated_usd"]),
+        (&json!(2), &json!("0.00"))
+    );
+    assert!(limited["cannot_know"].as_array().unwrap().len() >= 2);
+    let of_job = json!({"job": job(1).to_string(), "per_job": "2.00"});
+    let reply = server.anon().post("/api/v1/costs/simulate", &of_job.to_string()).await.json();
+    assert_eq!(
+        (&reply["total"]["calls"], &reply["refused"]["calls"]),
+        (&json!(2), &json!(1)),
+        "the first one left less than 2.00"
+    );
+
+    let after = server.anon().get(&format!("/api/v1/costs?{RANGE}")).await.json();
+    assert_eq!((&after["total"]["cost_usd"], &after["total"]["calls"]), (&json!(twice), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_simulation_of_nonsense_is_refused_by_name() {
+    let server = TestServer::start(&[]).await;
+    for (body, told) in [
+        ("{", "EOF while parsing"),
+        ("[]", "invalid length 0"),
+        (r#"{"colour":1}"#, "unknown field `colour`"),
+        (r#"{"from":"2026-11-20","from":"2026-11-21"}"#, "duplicate field `from`"),
+        (r#"{"from":5}"#, "invalid type: integer"),
+        (r#"{"from":"soon"}"#, "from: `soon` is no day"),
+        (r#"{"from":"2026-11-20","until":"2026-11-20"}"#, "until: must be after `from`"),
+        (r#"{"job":"x"}"#, "job: must be 32 hex digits"),
+        (r#"{"job":"00000000000000000000000000000000","workflow":"x"}"#, "nothing else may choose calls"),
+        (r#"{"model":"gpt"}"#, "model: `gpt` is no provider/model"),
+        (r#"{"models":{"a/b":"c"}}"#, "models: `c` is no provider/model"),
+        (r#"{"per_job":"1e3"}"#, "per_job: `1e3` is no amount"),
+        (r#"{"per_day":"-1"}"#, "per_day: `-1` is no amount"),
+        (r#"{"prices":"hello"}"#, "prices: "),
+    ] {
+        let reply = server.anon().post("/api/v1/costs/simulate", body).await;
+        assert_eq!((reply.status, reply.error().as_str()), (400, "invalid_request"), "{body}");
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(told), "{body}: {message}");
+    }
+    let reply = server.anon().post("/api/v1/costs/simulate", "{}").await;
+    assert_eq!((reply.status, &reply.json()["total"]["calls"]), (200, &json!(0)));
+}

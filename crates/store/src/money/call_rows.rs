@@ -12,11 +12,14 @@ use crate::{Error, LEASE_MS, Result, decode};
 
 macro_rules! columns {
     () => {
-        "select id, job_id, root_job_id, workflow, step, logical_call, attempt, key_id, user_id, tags, provider, model, \
+        columns!("usage_raw")
+    };
+    ($raw:literal) => {
+        concat!("select id, job_id, root_job_id, workflow, step, logical_call, attempt, key_id, user_id, tags, provider, model, \
          price_id, terms, tier, state, node, lease_until_ms, est_input, est_output, reserved_nano, settled_nano, \
          uncached_in, cached_in, write_short, write_long, write_any, image_in, audio_in, out_said, out_thought, audio_out, \
-         searches, usage_raw, provider_cost_nano, provider_request_id, http_status, finish_reason, failure, alarm, \
-         reserved_at_ms, sent_at_ms, settled_at_ms, served from ai_calls "
+         searches, ", $raw, ", provider_cost_nano, provider_request_id, http_status, finish_reason, failure, alarm, \
+         reserved_at_ms, sent_at_ms, settled_at_ms, served from ai_calls ")
     };
 }
 
@@ -26,6 +29,10 @@ const OF_PLACES: &str = concat!(
     columns!(),
     "where place >= $1 and place < $2 and (cast($3 as text) is null or id > $3) order by id limit $4"
 );
+const BETWEEN: &str =
+    concat!(columns!("cast(null as text)"), "where id > $1 and id < $2 order by id limit $3");
+const PAST_OF_TREE: &str =
+    concat!(columns!("cast(null as text)"), "where root_job_id = $1 order by id limit $2");
 const OF_USER: &str = concat!(columns!(), "where user_id = $1 order by id desc limit $2");
 
 // Differs because lists are taken apart differently.
@@ -63,6 +70,22 @@ pub(super) async fn of_places(
 /// Newest first, without ledgers.
 pub(super) async fn of_user(tx: &mut Tx<'_>, user: &str, limit: usize) -> Result<Vec<CallRow>> {
     tx.query(OF_USER, &[user.into(), (limit as i64).into()]).await?.iter().map(read).collect()
+}
+
+/// Calls between two ids, both excluded, oldest first, without raw usage and ledgers.
+pub(super) async fn between(
+    tx: &mut Tx<'_>,
+    after: &str,
+    before: &str,
+    limit: usize,
+) -> Result<Vec<CallRow>> {
+    let values = [after.into(), before.into(), (limit as i64).into()];
+    tx.query(BETWEEN, &values).await?.iter().map(read).collect()
+}
+
+/// The same of a job and its children.
+pub(super) async fn past_of_tree(tx: &mut Tx<'_>, root_job: &str, limit: usize) -> Result<Vec<CallRow>> {
+    tx.query(PAST_OF_TREE, &[root_job.into(), (limit as i64).into()]).await?.iter().map(read).collect()
 }
 
 async fn with_ledgers(tx: &mut Tx<'_>, rows: &[Row]) -> Result<Vec<CallRow>> {

@@ -17,6 +17,7 @@ pub mod job_costs;
 pub mod jobs;
 pub mod keys;
 pub mod query;
+pub mod simulate;
 pub mod status;
 pub mod users;
 pub mod workflows;
