@@ -10,6 +10,8 @@ pub mod template;
 pub(crate) use read::{MEMBERS, check_member};
 pub use read::{Problems, read};
 
+use crate::json;
+
 /// The workflow that is there from the first start: one step `email`, retried for hours.
 pub const WORKFLOW: &str = "levqor-email";
 
@@ -67,6 +69,16 @@ pub struct Mail {
     pub subject: String,
     pub text: Option<String>,
     pub html: Option<String>,
+}
+
+/// What the payload of [`WORKFLOW`] tells its reader, as a compact JSON object: without the addresses of those who got it too.
+/// Nothing when there is no mail in it (any more).
+pub fn told(payload: &str) -> Option<String> {
+    let shown = ["from", "subject", "text", "html", "template", "values"];
+    let members = json::members(payload).unwrap_or_default();
+    let told = members.iter().filter(|(name, value)| shown.contains(&name.as_ref()) && *value != "null");
+    let told: Vec<String> = told.map(|(name, value)| format!("{}:{value}", json::quote(name))).collect();
+    (!told.is_empty()).then(|| format!("{{{}}}", told.join(",")))
 }
 
 impl Mail {

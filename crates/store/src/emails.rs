@@ -3,18 +3,21 @@
 //! A try whose process died, or whose job was cancelled meanwhile, stays `sending` until the next one of its step begins or a
 //! day has passed; then it reads `lost`: nobody knows whether it was sent.
 
+mod erase;
 mod list;
 
 use levqor_core::id::JobId;
 use levqor_core::job::Fenced;
 use levqor_core::mail::WORKFLOW;
 
+pub(crate) use self::erase::erase;
 use crate::tx::Tx;
-use crate::{EmailEnd, EmailFilter, EmailPage, EmailRow, NewEmailTry, Result, Store};
+use crate::{EmailEnd, EmailFilter, EmailPage, EmailRow, NewEmailTry, Result, Store, decode, payments};
 
 /// No step takes longer, so what is `sending` for longer is not.
 const OUT_AT_MOST_MS: i64 = 86_400_000;
 const ROWS_AT_ONCE: i64 = 500;
+const LISTED_AT_ONCE: usize = 500;
 
 impl Store {
     /// Records a try before it goes out, if the job is still running under this claim: otherwise nothing may be sent.
@@ -47,22 +50,67 @@ impl Store {
         .await
     }
 
-    /// All tries to send to an address, for the export of a person: the addresses of others are not theirs.
-    pub async fn list_emails_to(&self, address: &str) -> Result<Vec<EmailRow>> {
-        let mut filter =
-            EmailFilter { recipient: Some(address.to_lowercase()), limit: 500, ..EmailFilter::default() };
+    /// All tries to send this person a mail, newest first: those to their address, and those that told of their payments,
+    /// wherever these went. The addresses of others are left out.
+    pub async fn list_emails_of(&self, user_id: &str, address: &str) -> Result<Vec<EmailRow>> {
+        let user_id = user_id.to_owned();
+        let own = self
+            .read(move |tx| {
+                let user_id = user_id.clone();
+                Box::pin(async move { payments::mails_of_user(tx, &user_id).await })
+            })
+            .await?;
+        let address = address.to_lowercase();
+        let mut emails = Vec::new();
+        // An empty address is that of people who were erased.
+        if !address.is_empty() {
+            let to = EmailFilter { recipient: Some(address.clone()), ..EmailFilter::default() };
+            emails = self.list_all_emails(to).await?;
+            for row in &mut emails {
+                row.recipients.retain(|(_, known)| *known == address);
+            }
+        }
+        for job_id in &own {
+            let job_id = decode::job_id(job_id)?;
+            let of = EmailFilter { job_id: Some(job_id), ..EmailFilter::default() };
+            let told = self.list_all_emails(of).await?;
+            emails.retain(|row: &EmailRow| row.job_id != job_id);
+            emails.extend(told);
+        }
+        emails.sort_by_key(|row| std::cmp::Reverse(row.id));
+        Ok(emails)
+    }
+
+    async fn list_all_emails(&self, mut filter: EmailFilter) -> Result<Vec<EmailRow>> {
+        filter.limit = LISTED_AT_ONCE;
         let mut emails = Vec::new();
         loop {
             let page = self.list_emails(&filter).await?;
-            emails.extend(page.emails.into_iter().map(|mut row| {
-                row.recipients.retain(|(_, known)| Some(known) == filter.recipient.as_ref());
-                row
-            }));
+            emails.extend(page.emails);
             filter.before = page.next;
             if filter.before.is_none() {
                 return Ok(emails);
             }
         }
+    }
+
+    /// What these jobs were told to write, as far as it is kept: payloads of Levqor's own workflow for mails.
+    pub async fn find_mails(&self, job_ids: Vec<JobId>) -> Result<Vec<(JobId, String)>> {
+        self.read(move |tx| {
+            let job_ids = job_ids.clone();
+            Box::pin(async move {
+                let mut mails = Vec::new();
+                for job_id in job_ids {
+                    let sql = "select payload from jobs where id = $1 and workflow = $2";
+                    let found = tx.query_opt(sql, &[(&job_id.to_string()).into(), WORKFLOW.into()]).await?;
+                    if let Some(row) = found {
+                        mails.push((job_id, row.text(0)?));
+                    }
+                }
+                Ok(mails)
+            })
+        })
+        .await
     }
 }
 
@@ -128,28 +176,10 @@ async fn finish(tx: &mut Tx<'_>, id: JobId, end: &EmailEnd, now_ms: i64) -> Resu
     Ok(())
 }
 
-/// Takes a person out of the records: the address, what was written to them, and the payloads of the mails that Levqor sent
-/// itself. That there was a mail, and when, stays.
-pub(crate) async fn erase(tx: &mut Tx<'_>, address: &str) -> Result<()> {
-    tx.execute(
-        "update jobs set payload = '{}' where workflow = $2 and id in (select t.job_id from email_tries t \
-         join email_recipients r on r.try_id = t.id where r.address = $1) \
-         and id in (select id from finished_jobs)",
-        &[address.into(), WORKFLOW.into()],
-    )
-    .await?;
-    tx.execute(
-        "update email_tries set subject = '', error = null where id in \
-         (select try_id from email_recipients where address = $1)",
-        &[address.into()],
-    )
-    .await?;
-    tx.execute("update email_recipients set address = '' where address = $1", &[address.into()]).await?;
-    Ok(())
-}
-
-/// One turn of retention: forgets some of what is older than `before_ms`, and what is out for too long is lost.
+/// One turn of retention: forgets some of what is older than `before_ms` and what is to be erased by now, and what is out for
+/// too long is lost.
 pub(crate) async fn sweep(tx: &mut Tx<'_>, before_ms: i64, now_ms: i64) -> Result<()> {
+    erase::sweep(tx).await?;
     let bound = JobId::floor(before_ms).to_string();
     for text in [
         "delete from email_recipients where try_id in \

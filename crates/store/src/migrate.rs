@@ -34,7 +34,8 @@ const ALL: &[Migration] = migrations![
     "0008_payments",
     "0009_keys",
     "0010_money",
-    "0011_costs"
+    "0011_costs",
+    "0012_mail_erasures"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

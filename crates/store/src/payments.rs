@@ -17,7 +17,8 @@ macro_rules! columns {
 const RECORD: &str = concat!(
     "insert into payments (",
     columns!(),
-    ", recorded_at_ms) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (event_id) do nothing"
+    ", recorded_at_ms, mail_job_id) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+     on conflict (event_id) do nothing"
 );
 
 /// Refunds and disputes name nobody; they belong to whom their payment belongs.
@@ -80,6 +81,7 @@ async fn record(tx: &mut Tx<'_>, mut payment: Payment, notice: Option<NewJob>, n
     }
     // Somebody's number elsewhere is kept for whom we know, and goes with them.
     let customer = payment.customer.as_ref().filter(|_| payment.user_id.is_some());
+    let mail_job_id = notice.as_ref().filter(|_| payment.user_id.is_some()).map(|job| job.id.to_string());
     let written = tx
         .execute(
             RECORD,
@@ -98,6 +100,7 @@ async fn record(tx: &mut Tx<'_>, mut payment: Payment, notice: Option<NewJob>, n
                 payment.status.as_ref().into(),
                 payment.happened_at_ms.into(),
                 now_ms.into(),
+                mail_job_id.as_ref().into(),
             ],
         )
         .await?;
@@ -114,9 +117,16 @@ pub(crate) async fn of_user(tx: &mut Tx<'_>, user_id: &str) -> Result<Vec<Paymen
     tx.query(OF_USER, &[user_id.into()]).await?.iter().map(read).collect()
 }
 
+/// The jobs whose mails told this person of payments.
+pub(crate) async fn mails_of_user(tx: &mut Tx<'_>, user_id: &str) -> Result<Vec<String>> {
+    let sql =
+        "select mail_job_id from payments where user_id = $1 and mail_job_id is not null order by event_id";
+    tx.query(sql, &[user_id.into()]).await?.iter().map(|row| row.text(0)).collect()
+}
+
 /// Takes out who paid. What was paid, when, and under which numbers stays.
 pub(crate) async fn forget_user(tx: &mut Tx<'_>, user_id: &str) -> Result<()> {
-    let sql = "update payments set user_id = null, customer = null where user_id = $1";
+    let sql = "update payments set user_id = null, customer = null, mail_job_id = null where user_id = $1";
     tx.execute(sql, &[user_id.into()]).await?;
     Ok(())
 }

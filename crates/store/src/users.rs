@@ -95,10 +95,8 @@ impl Store {
                     .await?;
                 let email = gone.ok_or(Error::NotFound { what: "user" })?.opt_text_of_any(0)?;
                 let email = email.unwrap_or_default().to_lowercase();
-                // The first version took people without one.
-                if !email.is_empty() {
-                    emails::erase(tx, &email).await?;
-                }
+                let own = payments::mails_of_user(tx, &act.object).await?;
+                emails::erase(tx, &email, &own).await?;
                 payments::forget_user(tx, &act.object).await?;
                 money::erase(tx, &act.object).await?;
                 audit::append(tx, &act).await

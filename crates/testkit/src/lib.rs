@@ -29,7 +29,7 @@ pub mod wait;
 pub use browser::{Browser, View};
 pub use bucket::FakeBucket;
 pub use freezer::Freezer;
-pub use postgres::postgres_url;
+pub use postgres::{postgres_rows, postgres_url};
 pub use receiver::{Answer, Received, Receiver};
 pub use script::{Act, Script};
 pub use smtp::{Say, SmtpServer};

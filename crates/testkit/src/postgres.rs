@@ -79,6 +79,28 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{}/{name}{query}", &url[..end])
 }
 
+/// Every row of every table of a database as text, for tests that look for what must not be there.
+pub async fn postgres_rows(url: &str) -> String {
+    let (client, connection) =
+        tokio_postgres::connect(url, NoTls).await.expect("the database can be reached");
+    let serving = tokio::spawn(connection);
+    let names =
+        "select quote_ident(table_name) from information_schema.tables where table_schema = current_schema()";
+    let mut rows = String::new();
+    for name in client.query(names, &[]).await.expect("tables can be listed") {
+        let name: String = name.get(0);
+        for row in
+            client.query(&format!("select t::text from {name} t"), &[]).await.expect("a table can be read")
+        {
+            rows.push_str(row.get(0));
+            rows.push('\n');
+        }
+    }
+    drop(client);
+    serving.abort();
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use super::with_database;

@@ -121,6 +121,30 @@ async fn a_limit_tells_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_told_by_a_word_alone_is_one_too() {
+    let server = Receiver::start().await;
+    let google = |reason: &str| json!({"error": {"code": 403, "errors": [{"reason": reason}]}});
+    for (at, status, body, told) in [
+        (0, 200, json!({"ok": false, "error": "ratelimited"}), "ratelimited"),
+        (2, 503, json!({"object": "error", "code": "rate_limited"}), "rate_limited"),
+        (3, 403, google("rateLimitExceeded"), "rateLimitExceeded"),
+        (3, 403, google("userRateLimitExceeded"), "userRateLimitExceeded"),
+        (3, 400, json!({"error": {"status": "RESOURCE_EXHAUSTED"}}), "RESOURCE_EXHAUSTED"),
+    ] {
+        let (vendor, action, path) = SIMPLE[at];
+        server.script(path, [Answer::status(status).body(body.to_string())]);
+
+        let error = run(&server.url(""), vendor, action, json!({})).await.unwrap_err();
+
+        assert_eq!(
+            error,
+            Failure::RateLimited { retry_after_secs: 30, word: word(told) }.into(),
+            "{vendor:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_sorted_by_its_kind() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length:";
     for (vendor, action, _) in SIMPLE {

@@ -170,3 +170,22 @@ fn a_template_wants_its_values_and_nothing_beside_them() {
     assert_eq!(problems(with("values", json!({}))), ["/values".to_owned()].into());
     assert_eq!(problems(json!({"to": "a@example.org", "template": "nope"})), ["/template".to_owned()].into());
 }
+
+#[test]
+fn a_payload_tells_its_reader_everything_but_who_else_got_it() {
+    for (payload, expected) in [
+        (
+            r#"{"to":["a@b.co","c@d.co"],"bcc":"e@f.co","reply_to":"g@h.co","from":"billing","subject":"s","text":"t","html":null}"#,
+            Some(r#"{"from":"billing","subject":"s","text":"t"}"#),
+        ),
+        (
+            r#"{"template":"payment-received","to":["a@b.co"],"values":{"amount":"5 ISK"}}"#,
+            Some(r#"{"template":"payment-received","values":{"amount":"5 ISK"}}"#),
+        ),
+        ("{}", None),
+        (r#"{"to":"a@b.co"}"#, None),
+        ("7", None),
+    ] {
+        assert_eq!(told(payload).as_deref(), expected, "{payload}");
+    }
+}

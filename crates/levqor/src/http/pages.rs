@@ -150,7 +150,7 @@ impl Pages {
         Pages {
             base: config.public_base_url.clone(),
             email_domain: config.email.domain.clone(),
-            content: Content::new(config.content_dir.clone()),
+            content: Content::new(config.content_dir.clone(), &config.email.domain),
             reference: reference::render(document),
             program_ms,
             rendered: Mutex::default(),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use levqor_testkit::{Answer, Receiver};
+use levqor_testkit::{Answer, Receiver, Say, SmtpServer, TempDir};
 use serde_json::{Value, json};
 
 use crate::program::{Running, levqor};
@@ -190,5 +190,101 @@ fn no_secret_comes_out_of_answers_pages_metrics_logs_the_database_or_backups() {
         let bytes = std::fs::read(dir.join(name)).unwrap();
         let found = made.len() > 8 && bytes.windows(made.len()).any(|window| window == made.as_bytes());
         assert!(!found, "{name} holds a key that was made");
+    }
+}
+
+#[test]
+fn neither_the_password_of_the_database_nor_that_of_the_mail_server_comes_out() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (smtp, database) =
+        runtime.block_on(async { (SmtpServer::start().await, levqor_testkit::postgres_url().await) });
+    // The server of the tests asks nobody for a password, and takes any.
+    let database = database.replacen("postgres@", "postgres:c4n4ry-database@", 1);
+    assert!(database.contains("c4n4ry"), "{database}");
+    let smtp_url = format!("smtp://c4n4ry-user:c4n4ry-password@{}?tls=none", smtp.address());
+    let vars = [
+        ("DATABASE_URL", database.as_str()),
+        ("SMTP_URL", &smtp_url),
+        ("EMAIL_DOMAIN", "example.com"),
+        ("API_KEYS", API_KEY),
+        ("LOG_LEVEL", "debug"),
+        ("HOST", "127.0.0.1"),
+    ];
+    let server = Running::start(&vars, |_| {});
+    smtp.say("AUTH", [Say::reply("535 c4n4ry-password of c4n4ry-user is wrong"), Say::reply("235 welcome")]);
+
+    for status in ["failed", "succeeded"] {
+        let mail = json!({"workflow": "levqor-email", "payload": {"to": "ada@example.org", "subject": "x", "text": "y"}});
+        let (code, accepted) = ask(&server, "POST /api/v1/intake", &mail);
+        assert_eq!(code, 202, "{accepted}");
+        let id = accepted["job_id"].as_str().unwrap();
+        let (_, ended) = ask(&server, &format!("GET /api/v1/status/{id}?wait=20s"), &Value::Null);
+        assert_eq!(ended["status"], status, "{ended}");
+        ask(&server, &format!("GET /api/v1/jobs/{id}"), &Value::Null);
+    }
+    for path in ["/api/v1/emails", "/api/v1/ops/health", "/api/v1/ops/backups", "/metrics", "/api/v1/audit"] {
+        assert_eq!(ask(&server, &format!("GET {path}"), &Value::Null).0, 200, "{path}");
+    }
+    for arguments in [&["config"][..], &["migrate", "--check"], &["backup", "create"], &["audit", "verify"]] {
+        let outcome = levqor(server.dir.path(), &vars, arguments);
+        check(&arguments.join(" "), format!("{}{}", outcome.out, outcome.err).as_bytes());
+    }
+    let nobody = [("DATABASE_URL", "postgres://c4n4ry:c4n4ry@127.0.0.1:9/x"), vars[3]];
+    for arguments in
+        [&["serve", "--port", "0"][..], &["migrate"], &["backup", "create"], &["backup", "drill"]]
+    {
+        let outcome = levqor(server.dir.path(), &nobody, arguments);
+        assert_ne!(outcome.code, Some(0), "{arguments:?}");
+        check(&arguments.join(" "), format!("{}{}", outcome.out, outcome.err).as_bytes());
+    }
+    assert!(smtp.commands().iter().any(|said| said.starts_with("AUTH PLAIN")), "{:?}", smtp.commands());
+    assert_eq!(smtp.messages().len(), 1);
+
+    let dir = server.rest();
+    check_files(dir.path());
+    let rows = runtime.block_on(levqor_testkit::postgres_rows(&database));
+    assert!(rows.contains("ada@example.org"), "the database was read");
+    check("the database", rows.as_bytes());
+}
+
+#[test]
+fn nothing_of_the_key_of_tls_comes_out() {
+    let pair = TempDir::new();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_pem();
+    std::fs::write(pair.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(pair.join("key.pem"), &key).unwrap();
+    let (certificate, key_file) =
+        (pair.join("cert.pem").display().to_string(), pair.join("key.pem").display().to_string());
+    let vars = [("TLS_CERT", certificate.as_str()), ("TLS_KEY", &key_file), ("LOG_LEVEL", "debug")];
+    let marks: Vec<&str> = key.lines().filter(|line| !line.starts_with('-')).collect();
+    assert!(marks.len() >= 2, "{key}");
+    let check = |what: &str, bytes: &[u8]| {
+        for mark in &marks {
+            assert!(
+                !bytes.windows(mark.len()).any(|window| window == mark.as_bytes()),
+                "{what} holds the key"
+            );
+        }
+    };
+    let server = Running::start(&vars, |_| {});
+
+    let client = [("BASE_URL", server.url.as_str()), ("SSL_CERT_FILE", &certificate)];
+    let validated = levqor(server.dir.path(), &client, &["validate"]);
+    assert_eq!(validated.code, Some(0), "{}{}", validated.out, validated.err);
+    check("validate", format!("{}{}", validated.out, validated.err).as_bytes());
+    for arguments in [&["config"][..], &["backup", "create"]] {
+        let outcome = levqor(server.dir.path(), &vars, arguments);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        check(&arguments.join(" "), format!("{}{}", outcome.out, outcome.err).as_bytes());
+    }
+
+    let dir = server.rest();
+    for name in ["log", "levqor.db"] {
+        check(name, &std::fs::read(dir.join(name)).unwrap());
+    }
+    for entry in std::fs::read_dir(dir.join("backups")).unwrap() {
+        let path = entry.unwrap().path();
+        check(&path.display().to_string(), &std::fs::read(&path).unwrap());
     }
 }

@@ -13,4 +13,5 @@ mod keys;
 mod program;
 mod relocate;
 mod serve;
+mod smtp;
 mod validate;

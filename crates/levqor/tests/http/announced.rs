@@ -4,11 +4,12 @@
 use serde_json::Value;
 
 use crate::client::Connection;
+use crate::marks;
 use crate::server::TestServer;
 
 /// Without them its routes say that they are not configured, and look no further.
 const STRIPE: [(&str, &str); 2] =
-    [("STRIPE_SECRET_KEY", "sk_test_1"), ("STRIPE_WEBHOOK_SECRET", "whsec_test_1")];
+    [("STRIPE_SECRET_KEY", "sk_test_canary"), ("STRIPE_WEBHOOK_SECRET", "whsec_canary_1")];
 
 /// Method and path of every operation that takes a body.
 async fn with_body(server: &TestServer) -> Vec<(String, String)> {
@@ -34,8 +35,8 @@ fn content_type(path: &str) -> &'static str {
 }
 
 fn head(method: &str, path: &str, more: &str) -> String {
-    let kind = content_type(path);
-    format!("{method} {path} HTTP/1.1\r\nHost: a\r\nX-Api-Key: k\r\nContent-Type: {kind}\r\n{more}\r\n")
+    let (key, kind) = (marks::key("k"), content_type(path));
+    format!("{method} {path} HTTP/1.1\r\nHost: a\r\nX-Api-Key: {key}\r\nContent-Type: {kind}\r\n{more}\r\n")
 }
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn who_has_no_key_is_told_that_first_and_asked_for_no_body() {
         for length in ["10", "99999999999"] {
             let mut connection = Connection::open(server.address).await;
             let more = format!("Content-Length: {length}\r\nExpect: 100-continue\r\n");
-            let head = head(&method, &path, &more).replace("X-Api-Key: k", "X-Api-Key: wrong");
+            let head = head(&method, &path, &more).replace(&marks::key("k"), "wrong");
             connection.write(head.as_bytes()).await;
 
             let reply = connection.reply().await;

@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::marks;
+
 /// Longer than anything in these tests should take.
 pub const LIMIT: Duration = Duration::from_secs(15);
 
@@ -162,6 +164,9 @@ impl Connection {
         while self.buffer.len() < length {
             assert!(self.fill().await > 0, "the answer is cut short");
         }
-        Reply { status, headers, body: self.buffer.drain(..length).collect() }
+        let body: Vec<u8> = self.buffer.drain(..length).collect();
+        marks::check("the head of an answer", head.as_bytes());
+        marks::check("an answer", &body);
+        Reply { status, headers, body }
     }
 }

@@ -1,5 +1,6 @@
 //! The contract as a table: what the first version's clients rely on, and what ours do better.
 
+use crate::marks;
 use crate::server::{TestServer, check};
 
 const JOB: &str = r#"{"workflow":"w","payload":{}}"#;
@@ -80,9 +81,11 @@ async fn checks_come_in_their_order() {
     let json = [("Content-Type", "application/json")];
 
     check("key before body", &anon.post("/api/v1/intake", "{").await, 403, "{\"error\":\"forbidden\"}\n");
-    let bearer = [("Authorization", "Bearer k"), ("Content-Type", "application/json")];
+    let right = marks::key("k");
+    let as_bearer = format!("Bearer {right}");
+    let bearer = [("Authorization", as_bearer.as_str()), ("Content-Type", "application/json")];
     assert_eq!(anon.send("POST", "/api/v1/intake", &bearer, JOB).await.status, 403);
-    for wrong in ["", "K", "k,k", "k2"] {
+    for wrong in ["", &right.to_uppercase(), &format!("{right},{right}"), &format!("{right}2")] {
         let headers = [("X-Api-Key", wrong), ("Content-Type", "application/json")];
         assert_eq!(anon.send("POST", "/api/v1/intake", &headers, JOB).await.status, 403, "{wrong:?}");
     }
@@ -245,7 +248,8 @@ async fn production_has_no_dev_routes() {
         check("gone", &client.post(&path, "{}").await, 404, "{\"error\":\"not_found\"}\n");
     }
     assert_eq!(server.anon().get("/metrics").await.status, 403);
-    assert_eq!(server.anon().send("GET", "/metrics", &[("Authorization", "Bearer k")], "").await.status, 200);
+    let bearer = format!("Bearer {}", marks::key("k"));
+    assert_eq!(server.anon().send("GET", "/metrics", &[("Authorization", &bearer)], "").await.status, 200);
     let figures = server.key("k").get("/metrics").await.text();
     assert!(
         figures.contains(

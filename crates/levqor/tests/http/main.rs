@@ -20,6 +20,7 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod limits;
+mod marks;
 mod pages;
 mod proxies;
 mod rates;

@@ -343,6 +343,23 @@ async fn the_sitemap_lists_what_exists_below_the_public_address() {
 }
 
 #[tokio::test]
+async fn pages_name_the_addresses_of_whoever_runs_the_server() {
+    let own = TestServer::start(&[("EMAIL_DOMAIN", "example.com")]).await;
+    let ours = TestServer::start(&[]).await;
+
+    for (path, sender) in [
+        ("/public/legal/privacy.html", "support"),
+        ("/public/faq/index.html", "security"),
+        ("/.well-known/security.txt", "security"),
+    ] {
+        let (own, ours) = (own.anon().get(path).await.text(), ours.anon().get(path).await.text());
+        assert!(own.contains(&format!("mailto:{sender}@example.com")), "{path}: {own}");
+        assert!(!own.contains("@levqor.ai"), "{path}: {own}");
+        assert!(ours.contains(&format!("mailto:{sender}@levqor.ai")), "{path}: {ours}");
+    }
+}
+
+#[tokio::test]
 async fn security_txt_has_a_contact_and_ends_in_the_future() {
     let server = TestServer::start(&[]).await;
 

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Reply};
+use crate::marks;
 
 struct SystemClock;
 
@@ -103,7 +104,7 @@ impl TestServer {
         self.running.take().unwrap().await.unwrap();
         self.engine.stop().await;
         self.engine.store().close().await;
-        TestServer::start_in(self.dir, self.location, vars).await
+        TestServer::start_in(self.dir.clone(), self.location.clone(), vars).await
     }
 
     async fn start_in(dir: Arc<TempDir>, location: Location, vars: &[(&str, &str)]) -> TestServer {
@@ -111,14 +112,14 @@ impl TestServer {
         let defaults =
             [("PORT", "0"), ("HOST", "127.0.0.1"), ("RATE_BURST", "100000"), ("RATE_GLOBAL", "100000")];
         for (name, value) in defaults.iter().chain(vars) {
-            map.insert(name.to_string(), value.to_string());
+            map.insert(name.to_string(), marks::marked(name, value));
         }
         let config = Config::from_map(&map).unwrap();
         let port = Port::reserve(&config).unwrap();
         let tls = config.tls.as_ref().map(|files| Tls::load(files).unwrap());
         let store = Store::open(&location, &format!("node-{:016x}", rand::random::<u64>())).await.unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut settings = Settings::with_callback_secrets(vec![Secret::from_random([7; 32])]);
+        let mut settings = Settings::with_callback_secrets(vec![Secret::from_random(*marks::CALLBACK)]);
         settings.outbound = OutboundPolicy::new(config.outbound_allow.clone());
         settings.vendors = config.vendors.clone();
         settings.seal_keys = Sealing::of(&config).existing_keys().unwrap();
@@ -159,7 +160,7 @@ impl TestServer {
     }
 
     pub fn key(&self, key: &str) -> Client {
-        Client::new(self.address, Some(key))
+        Client::new(self.address, Some(&marks::key(key)))
     }
 
     /// Submits a job of a workflow that nobody defined: it stays queued. Returns its id.
@@ -172,6 +173,18 @@ impl TestServer {
     /// Begins a graceful stop.
     pub fn stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        // One failure is enough to look into.
+        if std::thread::panicking() {
+            return;
+        }
+        self.log.close();
+        marks::check("the log", &self.logged.0.lock().unwrap());
+        marks::check_folder(self.dir.path());
     }
 }
 

@@ -262,7 +262,11 @@ async fn people_outlive_a_restart_are_exported_and_erased() {
     let export = anon.get(&format!("/api/v1/users/{id}/export")).await.json();
     assert_eq!(export["user"], before);
     assert!(export["exported_at"].is_f64() && export["payments"] == json!([]), "{export}");
-    assert_eq!((&export["emails"], export.as_object().unwrap().len()), (&json!([]), 5), "{export}");
+    assert_eq!((&export["emails"], &export["mails"]), (&json!([]), &json!([])), "{export}");
+    let history = export["history"].as_array().unwrap();
+    assert_eq!((history.len(), &history[0]["action"]), (1, &json!("user.upsert")), "{export}");
+    assert_eq!((&history[0]["detail"], history[0].get("actor")), (&json!({"created": true}), None));
+    assert_eq!(export.as_object().unwrap().len(), 7, "{export}");
     assert_eq!(anon.get(&format!("/api/v1/users/{id}/export?x=1")).await.error(), "invalid_query");
 
     let path = format!("/api/v1/users/{id}");

@@ -174,18 +174,31 @@ each_engine! {
         let failed = EmailEnd::Failed { code: "x".to_owned(), error: "about somebody".to_owned() };
         world.store.end_email(id(NOON, 1), failed, NOON).await.unwrap();
         assert_eq!(world.end(&done, NOON).await, Fenced::Done);
-        let exported = world.store.list_emails_to("Ada@Example.org").await.unwrap();
+        let exported = world.store.list_emails_of("id-1", "Ada@Example.org").await.unwrap();
 
         world.store.delete_user("id-1", by(), NOON).await.unwrap();
 
         assert_eq!(exported.len(), 2);
         assert_eq!(exported[0].recipients, [("to".to_owned(), "ada@example.org".to_owned())], "others are not theirs");
-        assert_eq!(world.store.list_emails_to("ada@example.org").await.unwrap(), []);
+        assert_eq!(world.store.list_emails_of("id-1", "ada@example.org").await.unwrap(), []);
         for row in world.emails(all()).await {
             let addresses: Vec<_> = row.recipients.iter().map(|(_, address)| address.as_str()).collect();
             assert_eq!((addresses, row.subject.as_str(), row.error), (vec!["", "b@example.org"], "", None));
         }
         assert_eq!(world.store.find_job(done.id).await.unwrap().unwrap().payload, "{}");
         assert!(world.store.find_job(live.id).await.unwrap().unwrap().payload.contains("ada@"), "its mail is still to be sent");
+        assert_eq!(world.store.list_emails_of("id-1", "").await.unwrap(), [], "nobody's address is not everybody's");
+
+        world.store.begin_email(new(&live, NOON, 3, &["ada@example.org", "b@example.org"])).await.unwrap();
+        world.store.end_email(id(NOON, 3), sent(), NOON + 1).await.unwrap();
+        world.store.prune(NOON - DAY, None, NOON + 2).await.unwrap();
+        assert_eq!(world.number("select count(*) from mail_erasures").await, 1, "it has not ended");
+        assert_eq!(world.end(&live, NOON + 3).await, Fenced::Done);
+        world.store.prune(NOON - DAY, None, NOON + 4).await.unwrap();
+
+        assert_eq!(world.store.find_job(live.id).await.unwrap().unwrap().payload, "{}");
+        let left = world.emails(EmailFilter { job_id: Some(live.id), ..all() }).await.remove(0);
+        assert_eq!((left.recipients[0].1.as_str(), left.recipients[1].1.as_str(), left.subject.as_str()), ("", "b@example.org", ""));
+        assert_eq!(world.number("select count(*) from mail_erasures").await, 0);
     }
 }

@@ -1,9 +1,10 @@
 //! The payment history: each event once, whatever the order, and what is left of it when a person is erased.
 
-use levqor_core::job::NewJob;
+use levqor_core::job::{JobError, NewJob, Priority};
+use levqor_core::mail::WORKFLOW;
 use levqor_core::payment::{Payment, PaymentKind};
 use levqor_core::user::UserUpsert;
-use levqor_store::Error;
+use levqor_store::{End, Error};
 
 use crate::world::*;
 
@@ -146,6 +147,40 @@ each_engine! {
         assert!(world.store.record_payment(late, None, NOON).await.unwrap());
         assert!(!world.store.record_payment(payment("evt_1", PaymentKind::Paid), None, NOON).await.unwrap());
         assert_eq!(world.number("select count(*) from payments where user_id is not null or customer is not null").await, 0);
+    }
+
+    async fn the_mail_about_a_payment_goes_with_its_person_wherever_it_went(world: World) {
+        world.put_user("id-1").await;
+        let mail = |event_id: &str| {
+            let payload = r#"{"to":["private@example.com"],"template":"payment-received"}"#.to_owned();
+            (payment(event_id, PaymentKind::Paid), NewJob { workflow: WORKFLOW.to_owned(), payload, ..notice() })
+        };
+        let mut jobs = Vec::new();
+        for event_id in ["evt_1", "evt_2"] {
+            let (line, notice) = mail(event_id);
+            jobs.push(notice.id);
+            world.store.record_payment(line, Some(notice), NOON).await.unwrap();
+        }
+        let guest = Payment { user_id: None, ..payment("evt_3", PaymentKind::Paid) };
+        let (_, for_a_guest) = mail("evt_3");
+        let guests = for_a_guest.id;
+        let for_a_guest = NewJob { priority: Priority::Low, ..for_a_guest };
+        world.store.record_payment(guest, Some(for_a_guest), NOON).await.unwrap();
+        let done = world.claim_one(NOON).await;
+        world.end(&done, NOON).await;
+        let live = *jobs.iter().find(|id| **id != done.id).unwrap();
+        let payload = async |id| world.store.find_job(id).await.unwrap().unwrap().payload;
+
+        world.store.delete_user("id-1", by(), NOON).await.unwrap();
+
+        assert_eq!(payload(done.id).await, "{}");
+        assert!(payload(live).await.contains("private@"), "it is still to be sent");
+        let cancelled = End::Cancelled { reason: JobError::new("cancelled", "by somebody") };
+        world.store.end_job(live, cancelled, by(), NOON).await.unwrap();
+        world.store.prune(NOON - DAY, None, NOON).await.unwrap();
+        assert_eq!(payload(live).await, "{}", "it never went out, so there was no try to find it by");
+        assert!(payload(guests).await.contains("private@"), "whose it is nobody knows");
+        assert_eq!(world.number("select count(*) from payments where mail_job_id is not null").await, 0);
     }
 
     async fn payments_and_an_erasure_at_once_leave_no_name_behind(world: World) {

@@ -6,9 +6,10 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
+use levqor_core::mail::told;
 use levqor_core::payment::meta_without_payments;
 use levqor_core::user::{INVALID_PATCH, normalize_email, parse_patch, parse_upsert};
-use levqor_store::UserRow;
+use levqor_store::{AuditFilter, UserRow};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -27,6 +28,8 @@ use crate::http::error::{ApiError, Result};
 use crate::http::schema::{
     LegacyError, NamedError, UnknownEmail, UnknownUser, UserPatchBody, UserUpsertBody,
 };
+
+const HISTORY_AT_ONCE: usize = 500;
 
 #[derive(Serialize, ToSchema)]
 pub struct UserView {
@@ -88,11 +91,34 @@ pub struct UserUpdated {
 pub struct UserExport {
     /// What AI calls for this person cost.
     ai_usage: UserCostsView,
-    /// Every try to send a mail to this person.
+    /// Every try to send a mail to this person, also to an address that was given at a checkout.
     emails: Vec<EmailView>,
     exported_at: f64,
+    /// What was done to what is kept about this person, newest first.
+    history: Vec<UserActView>,
+    /// What those mails said, as long as that is kept.
+    mails: Vec<MailView>,
     payments: Vec<PaymentView>,
     user: UserView,
+}
+
+/// An entry of the audit log, without who did it.
+#[derive(Serialize, ToSchema)]
+pub struct UserActView {
+    #[schema(example = "user.patch")]
+    action: String,
+    at: f64,
+    #[schema(value_type = Object)]
+    detail: Box<RawValue>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct MailView {
+    #[schema(example = "018bcfe5687b7fffbfffffffffffffff")]
+    job_id: String,
+    /// Its part of the job's payload: `from`, `subject`, `text`, `html`, or `template` and `values`.
+    #[schema(value_type = Object)]
+    mail: Box<RawValue>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -208,12 +234,23 @@ pub async fn export_user(
     app.require_key(&context, &headers)?;
     Query::parse(&uri, &[], &[])?;
     let row = app.find_whole_user(&id).await?.ok_or_else(|| ApiError::missing("user"))?;
-    let emails = app.engine.store().list_emails_to(&row.email).await?;
-    let costs = app.engine.store().user_costs(&row.id).await?;
+    let store = app.engine.store();
+    let emails = store.list_emails_of(&row.id, &row.email).await?;
+    let mut job_ids: Vec<_> = emails.iter().map(|row| row.job_id).collect();
+    job_ids.sort_unstable_by(|a, b| b.cmp(a));
+    job_ids.dedup();
+    let mails = store.find_mails(job_ids).await?.into_iter().filter_map(|(job_id, payload)| {
+        let mail = told(&payload)?;
+        Some(MailView { job_id: job_id.to_string(), mail: raw(&mail) })
+    });
+    let mails = mails.collect();
+    let costs = store.user_costs(&row.id).await?;
     let export = UserExport {
         ai_usage: UserCostsView::from(&costs),
         emails: emails.into_iter().map(EmailView::from).collect(),
         exported_at: seconds(app.clock.now_ms()),
+        history: app.history_of(&row.id).await?,
+        mails,
         payments: row.payments.iter().map(PaymentView::from).collect(),
         user: UserView::whole(row),
     };
@@ -269,6 +306,27 @@ impl App {
         match id.user_id() {
             Some(user_id) => Ok(self.engine.store().find_user(user_id).await?),
             None => Ok(None),
+        }
+    }
+
+    /// Entries of the audit log about this person.
+    async fn history_of(&self, user_id: &str) -> Result<Vec<UserActView>> {
+        let object = Some(user_id.to_owned());
+        let mut filter = AuditFilter { object, limit: HISTORY_AT_ONCE, ..AuditFilter::default() };
+        let mut acts = Vec::new();
+        loop {
+            let page = self.engine.store().list_audit(&filter).await?;
+            // Other things may have an id that reads the same; theirs is another noun.
+            let of_people = page.entries.into_iter().filter(|entry| entry.action.starts_with("user."));
+            acts.extend(of_people.map(|entry| UserActView {
+                action: entry.action,
+                at: seconds(entry.at_ms),
+                detail: raw(&entry.detail),
+            }));
+            filter.before = page.next;
+            if filter.before.is_none() {
+                return Ok(acts);
+            }
         }
     }
 

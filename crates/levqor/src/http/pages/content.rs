@@ -76,13 +76,18 @@ impl Folder {
     }
 }
 
+/// The domain of the addresses that embedded texts name to their readers.
+const EMBEDDED_DOMAIN: &str = "@levqor.ai";
+
 pub struct Content {
     own: Option<PathBuf>,
+    email_domain: String,
 }
 
 impl Content {
-    pub fn new(own: Option<PathBuf>) -> Self {
-        Content { own }
+    /// Embedded legal texts and questions name addresses at `email_domain`; texts of one's own are shown as they are.
+    pub fn new(own: Option<PathBuf>, email_domain: &str) -> Self {
+        Content { own, email_domain: format!("@{email_domain}") }
     }
 
     /// The Markdown of this name; `None` when there is none, or when it can be no name.
@@ -131,7 +136,10 @@ impl Content {
 
     fn read(&self, folder: Folder, file: &str) -> io::Result<Option<String>> {
         match self.own_folder(folder)? {
-            None => Ok(folder.embedded(file)),
+            None => Ok(folder.embedded(file).map(|text| match folder {
+                Folder::Docs | Folder::Blog => text,
+                Folder::Legal | Folder::Faq => text.replace(EMBEDDED_DOMAIN, &self.email_domain),
+            })),
             Some(own) => read_inside(&own, file),
         }
     }

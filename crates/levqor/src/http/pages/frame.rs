@@ -108,7 +108,10 @@ pub fn after_billing(path: &str) -> (&'static str, Markup) {
             "Nothing was paid",
             "You left the checkout before paying. Nothing was charged, and you can come back at any time.",
         ),
-        _ => ("Welcome back", "Your changes are saved. You can close this page."),
+        _ => (
+            "Welcome back",
+            "What you changed at Stripe is saved there. You can close this page, or go back to where you came from.",
+        ),
     };
     (title, html! { h1 { (title) } p { (text) } })
 }

@@ -88,12 +88,13 @@ async fn without_a_secret_nothing_is_believed_and_one_of_two_is_enough() {
         assert_eq!((reply.status, reply.error().as_str()), (503, "not_configured"));
         assert!(reply.text().contains("STRIPE_WEBHOOK_SECRET"), "{}", reply.text());
     }
-    let both = format!("whsec_new, {SECRET}");
+    let both = format!("whsec_canary-new, {SECRET}");
     let server = TestServer::start(&[("API_KEYS", "k"), ("STRIPE_WEBHOOK_SECRET", &both)]).await;
     check("old", &deliver(&server, &completed("evt_1", "u", json!({}))).await, 200, RECEIVED);
     let body = completed("evt_2", "u", json!({})).to_string();
     let reply =
-        post(&server.anon(), &signed_at(now_secs(), body.as_bytes(), "whsec_new"), body.as_bytes()).await;
+        post(&server.anon(), &signed_at(now_secs(), body.as_bytes(), "whsec_canary-new"), body.as_bytes())
+            .await;
     check("new", &reply, 200, RECEIVED);
 }
 

@@ -150,17 +150,28 @@ async fn a_history_of_hundreds_of_lines_can_be_sent_back() {
 async fn an_export_tells_of_payments_and_an_erasure_keeps_them_without_a_name() {
     let server = TestServer::start(&TAKING).await;
     let id = create_user(&server, "ada@example.org").await;
-    assert_eq!(deliver(&server, &completed("evt_1", &id, json!({}))).await.status, 200);
+    let paid = completed("evt_1", &id, json!({"customer_details": {"email": "private@example.com"}}));
+    assert_eq!(deliver(&server, &paid).await.status, 200);
     let key = server.key("k");
+    levqor_testkit::wait_until(crate::client::LIMIT, async || {
+        key.get("/api/v1/emails").await.json()["emails"][0]["status"] == "failed"
+    })
+    .await;
 
     let export = key.get(&format!("/api/v1/users/{id}/export")).await.json();
     assert_eq!(export["payments"], json!(payments(&server, &id).await));
     assert_eq!(export["user"]["meta"]["payments"], export["payments"]);
+    let mail = json!({"from": "billing", "template": "payment-received", "values": {"amount": "12.50 EUR", "reference": "cs_1"}});
+    assert_eq!(export["mails"].as_array().unwrap().len(), 1, "{export}");
+    assert_eq!(export["mails"][0]["mail"], mail, "it went to the address that was given at the checkout");
+    assert_eq!(export["emails"][0]["to"], json!(["private@example.com"]), "{export}");
 
     assert_eq!(key.send("DELETE", &format!("/api/v1/users/{id}"), &[], "").await.status, 200);
     assert_eq!(key.get(&format!("/api/v1/users/{id}/payments")).await.status, 404);
-    assert_eq!(deliver(&server, &completed("evt_1", &id, json!({}))).await.status, 200, "handled before");
-    assert_eq!(mails(&server).await.len(), 1);
+    assert_eq!(deliver(&server, &paid).await.status, 200, "handled before");
+    assert_eq!(mails(&server).await, [json!({})], "what was written is gone, and that it was stays");
+    let emails = key.get("/api/v1/emails").await.json();
+    assert_eq!((&emails["emails"][0]["to"], &emails["emails"][0]["subject"]), (&json!([""]), &json!("")));
     let again = create_user(&server, "ada@example.org").await;
     assert!(payments(&server, &again).await.is_empty(), "a new person has a new history");
 }
