@@ -3,8 +3,10 @@
 //! A sliding log, not buckets that refill: in no window of `window_ms` is more let through than the limit. Refused
 //! requests do not count. Nothing here reads a clock; the caller puts one lock around it.
 
+mod minute;
 mod shared;
 
+pub use minute::{Minute, MinuteLimits};
 pub use shared::{SHARED_MOST, SharedWindow};
 
 use std::collections::{HashMap, VecDeque};

@@ -60,6 +60,18 @@ pub struct Counters {
     pub backup_uploads_failed: AtomicU64,
     pub emails_sent: AtomicU64,
     pub emails_failed: AtomicU64,
+    /// Requests to AI models that were sent.
+    pub ai_calls: AtomicU64,
+    /// Calls by what became of their hold.
+    pub ai_settled: AtomicU64,
+    pub ai_released: AtomicU64,
+    pub ai_assumed: AtomicU64,
+    /// Calls that no process ended, charged in full.
+    pub ai_swept: AtomicU64,
+    /// Calls that a budget refused.
+    pub ai_refused: AtomicU64,
+    /// Charges that deserve a look.
+    pub ai_alarms: AtomicU64,
 }
 
 impl Counters {

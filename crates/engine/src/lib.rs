@@ -4,8 +4,9 @@
 //! one turn of itself, which tests call; production loops over it.
 //!
 //! The walk of a job: `intake.rs` → store → `claim.rs` → `run.rs` (plan, perform, `record.rs`) → `steps/` → `callback.rs`;
-//! `upkeep.rs` repairs what a crash between any two of them left.
+//! `upkeep.rs` repairs what a crash between any two of them left. Calls to AI models go through `ai/`.
 
+pub mod ai;
 pub mod backup;
 mod built_in;
 mod callback;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub client: levqor_connectors::net::Client,
     pub connectors: levqor_connectors::Connectors,
+    pub ai: ai::Governor,
     pub definitions: definitions::Definitions,
     pub keyring: keys::Keyring,
     pub running: Running,
@@ -86,6 +88,7 @@ impl Engine {
         let engine = Engine::without_loops(store, settings, clock).await?;
         let shared = &engine.shared;
         shared.tasks.spawn(built_in::until_stored(shared.clone()));
+        shared.tasks.spawn(ai::until_in_force(shared.clone()));
         shared.tasks.spawn(claim::claim_loop(shared.clone()));
         shared.tasks.spawn(callback::callback_loop(shared.clone()));
         shared.tasks.spawn(hints::hint_loop(shared.clone()));
@@ -109,7 +112,9 @@ impl Engine {
             settings.user_agent.clone(),
             settings.vendors.clone(),
         );
+        let governor = ai::Governor::new(&settings.ai, &settings.outbound, settings.user_agent.clone());
         let shared = Shared {
+            ai: governor,
             definitions: definitions::Definitions::default(),
             keyring: keys::Keyring::default(),
             running: Running::default(),

@@ -10,6 +10,7 @@ use levqor_core::address::OutboundPolicy;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 
+use crate::ai::AiSettings;
 use crate::backup::BackupSettings;
 
 /// How the engine works. Times in milliseconds.
@@ -38,6 +39,7 @@ pub struct Settings {
     pub backups: Option<BackupSettings>,
     /// How mails are sent; `None`: not configured, and steps `email` fail.
     pub mailer: Option<Arc<Mailer>>,
+    pub ai: AiSettings,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
             seal_keys: Keyring::default(),
             backups: None,
             mailer: None,
+            ai: AiSettings::default(),
         }
     }
 }

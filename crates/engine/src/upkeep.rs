@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::chain;
 use crate::figures::Counters;
-use crate::{Shared, keys};
+use crate::{Shared, ai, keys};
 
 const BATCH: usize = 500;
 /// The due times of other nodes are not known here: look at least this often. On SQLite there are no other nodes.
@@ -25,6 +25,8 @@ const PRUNE: Duration = Duration::from_secs(30);
 const REFRESH: Duration = Duration::from_secs(1);
 /// An intake that began before a definition came and was committed after it is announced by nobody.
 const DEFINE: Duration = Duration::from_secs(2);
+/// Calls that nobody ended hold money until they are found.
+const SWEEP: Duration = Duration::from_secs(5);
 /// Clocks that disagree by more than this since the start: somebody moved the wall clock, nothing is deleted.
 const CLOCK_JUMP_MS: i64 = 3_600_000;
 
@@ -104,6 +106,7 @@ pub(crate) fn spawn_loops(shared: &Arc<Shared>) {
     shared.tasks.spawn(due_loop(shared.clone(), alone));
     shared.tasks.spawn(rescue_loop(shared.clone(), alone));
     shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), DEFINE, "look for definitions", define));
+    shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), SWEEP, "sweep AI calls", ai::sweep));
     if !alone {
         shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), REFRESH, "refresh definitions", refresh));
     }

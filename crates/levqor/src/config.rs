@@ -4,6 +4,7 @@
 //! start with one line that names the variable, the value (never a secret's) and what is allowed. The table of all
 //! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
 
+mod ai;
 mod email;
 mod env_file;
 mod parse;
@@ -21,6 +22,7 @@ use levqor_connectors::email::Provider;
 use levqor_core::duration::format_duration;
 use levqor_store::KeyTally;
 
+pub use ai::Ai;
 pub use email::Email;
 use env_file::EnvFile;
 use parse::Vars;
@@ -146,6 +148,7 @@ pub struct Config {
     pub backup_keep: usize,
     /// It holds a key: never shown.
     pub backup_s3_url: Option<Secret>,
+    pub ai: Ai,
     /// Values for `{{ secrets.NAME }}`, without the `SECRET_` of their variables.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -254,6 +257,7 @@ impl Config {
             },
             secret_key: parse::seal_key(&vars, "SECRET_KEY")?,
             secret_key_old: parse::seal_key(&vars, "SECRET_KEY_OLD")?,
+            ai: ai::ai(&vars)?,
             secrets: parse::secrets(&vars)?,
         })
     }
@@ -262,15 +266,19 @@ impl Config {
     pub fn describe(&self) -> Vec<(String, String)> {
         let mut lines: Vec<_> = SETTINGS
             .iter()
-            .filter(|s| s.name != "SECRET_*")
+            .filter(|s| !s.name.ends_with('*'))
             .map(|s| (s.name.to_owned(), self.shown(s.name)))
             .collect();
+        lines.extend(self.ai.key_variables().map(|name| (name, "(hidden)".to_owned())));
         lines.extend(self.secrets.keys().map(|name| (format!("SECRET_{name}"), "(hidden)".to_owned())));
         lines
     }
 
     fn shown(&self, name: &str) -> String {
         let networks = |nets: &[IpNet]| nets.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",");
+        if let Some(shown) = self.ai.shown(name) {
+            return shown;
+        }
         let hidden = |count: usize| if count == 0 { String::new() } else { format!("({count} hidden)") };
         match name {
             "HOST" => self.host.to_string(),

@@ -35,7 +35,8 @@ const ALL: &[Migration] = migrations![
     "0009_keys",
     "0010_money",
     "0011_costs",
-    "0012_mail_erasures"
+    "0012_mail_erasures",
+    "0013_ai_health"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

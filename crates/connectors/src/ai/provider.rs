@@ -1,6 +1,12 @@
 //! Who is called, where, and how the key travels.
 
+use http::HeaderValue;
+use ipnet::IpNet;
+use levqor_core::address::OutboundPolicy;
 use levqor_core::money::{Profile, Wire};
+
+use crate::connect::addresses;
+use crate::net::Client;
 
 /// How a provider departs from the wire that it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +22,7 @@ pub struct Dialect {
 }
 
 /// A provider that can be called. Its key is never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Provider {
     /// As in `openai/gpt-6-sol`.
     pub name: String,
@@ -66,11 +72,19 @@ const KNOWN: [(&str, Wire, &str, Dialect); 9] = [
     ("openrouter", Wire::OpenAiChat, "https://openrouter.ai/api/v1", COMPATIBLE),
 ];
 
+/// The client for these providers. Their addresses are the operator's own, so they may be called even on loopback; any other
+/// address only as far as the policy permits.
+pub fn client(outbound: &OutboundPolicy, user_agent: HeaderValue, providers: &[Provider]) -> Client {
+    let own = providers.iter().flat_map(|provider| addresses(&provider.base_url)).map(IpNet::from);
+    Client::new(outbound.and(own), user_agent)
+}
+
 impl Provider {
     /// A provider that is known by name; `base_url` replaces its own address.
     pub fn known(name: &str, key: &str, base_url: Option<&str>) -> Option<Provider> {
         let (name, wire, own_url, dialect) = KNOWN.into_iter().find(|(known, ..)| *known == name)?;
-        let profile = match (name, base_url) {
+        let base_url = base_url.map(trimmed).filter(|url| url != own_url);
+        let profile = match (name, &base_url) {
             // Only the vendors themselves are believed about what their errors cost.
             ("openai" | "openai-responses" | "anthropic" | "gemini", None) => Profile::Vendor,
             _ => Profile::Unknown,
@@ -78,7 +92,7 @@ impl Provider {
         Some(Provider {
             name: name.to_owned(),
             wire,
-            base_url: trimmed(base_url.unwrap_or(own_url)),
+            base_url: base_url.unwrap_or_else(|| own_url.to_owned()),
             key: key.to_owned(),
             dialect,
             profile,
@@ -97,9 +111,24 @@ impl Provider {
         }
     }
 
+    /// A resource of Azure OpenAI, at its address of version 1 (`https://NAME.openai.azure.com/openai/v1`): its models are called
+    /// by the names of their deployments.
+    pub fn azure(key: &str, base_url: &str) -> Provider {
+        let dialect = Dialect { has_tiers: false, key_header: ("api-key", ""), ..OPENAI };
+        Provider { dialect, ..Provider::compatible("azure", key, base_url) }
+    }
+
     /// The names that [`Provider::known`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
         KNOWN.iter().map(|(name, ..)| *name)
+    }
+
+    /// The name that its prices, budgets and figures go by: whoever can be reached over two wires is one.
+    pub fn vendor(&self) -> &str {
+        match self.name.as_str() {
+            "openai-responses" => "openai",
+            name => name,
+        }
     }
 
     /// The address of a call.
@@ -164,6 +193,7 @@ mod tests {
 
         assert_eq!(profile("openai", None), Profile::Vendor);
         assert_eq!(profile("openai", Some("http://127.0.0.1:1")), Profile::Unknown);
+        assert_eq!(profile("openai", Some("https://api.openai.com/v1/")), Profile::Vendor);
         assert_eq!(profile("groq", None), Profile::Unknown);
     }
 

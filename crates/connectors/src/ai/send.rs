@@ -73,6 +73,8 @@ pub struct Exchange {
     waiting: std::collections::VecDeque<Event>,
     answer: Answer,
     stream: bool,
+    /// Of an answer that is no stream, as far as it has come.
+    body: Vec<u8>,
     max_said_bytes: usize,
     is_done: bool,
 }
@@ -115,6 +117,7 @@ pub async fn send(
             headers: HeaderMap::new(),
         },
         stream: outgoing.stream,
+        body: Vec::new(),
         max_said_bytes: to_bytes(output_tokens, SAID_BYTES_A_TOKEN, SAID_BYTES_ALWAYS),
         is_done: false,
     };
@@ -193,23 +196,9 @@ impl Exchange {
         }
     }
 
-    /// The answer as it came, for a request that was no stream.
-    pub async fn whole(&mut self) -> Bytes {
-        let Some(mut incoming) = self.incoming.take() else { return Bytes::new() };
-        self.is_done = true;
-        let mut body = Vec::new();
-        loop {
-            match incoming.next().await {
-                Ok(Some(bytes)) => body.extend_from_slice(&bytes),
-                Ok(None) => break,
-                Err(error) => {
-                    self.end_with(&error);
-                    return body.into();
-                }
-            }
-        }
-        self.answer.gather.whole(&String::from_utf8_lossy(&body));
-        body.into()
+    /// The status of the answer; `None` where there is none.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.answer.status
     }
 
     /// The answer as far as it has come.
@@ -217,13 +206,33 @@ impl Exchange {
         &self.answer.gather
     }
 
-    /// Reads what is left and says how it ended.
-    pub async fn end(mut self) -> Answer {
+    /// The answer as it came, for a request that was no stream. Dropped in the middle it loses nothing: `end` goes on.
+    pub async fn whole(&mut self) -> Bytes {
+        while let Some(incoming) = &mut self.incoming {
+            match incoming.next().await {
+                Ok(Some(bytes)) => self.body.extend_from_slice(&bytes),
+                Ok(None) => {
+                    self.finish();
+                    self.answer.gather.whole(&String::from_utf8_lossy(&self.body));
+                }
+                Err(error) => self.end_with(&error),
+            }
+        }
+        std::mem::take(&mut self.body).into()
+    }
+
+    /// Reads what is left. Dropped in the middle it loses nothing: another call goes on.
+    pub async fn finish_reading(&mut self) {
         if self.stream {
             while self.next().await.is_some() {}
         } else if self.incoming.is_some() {
             self.whole().await;
         }
+    }
+
+    /// Reads what is left and says how it ended.
+    pub async fn end(mut self) -> Answer {
+        self.finish_reading().await;
         let mut answer = self.answer;
         if answer.ending == Ending::Cut && answer.gather.is_over && answer.error.is_none() {
             answer.ending = Ending::Answered(answer.gather.usage());

@@ -8,6 +8,7 @@
 #[macro_use]
 mod support;
 
+mod ai;
 mod backups;
 mod burst;
 mod callbacks;

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Refuses new connections to the database and ends those that there are; or lets them in again.
-async fn allow(database: &Database, allowed: bool) {
+pub async fn allow(database: &Database, allowed: bool) {
     let Database::Postgres(url) = database else { panic!("PostgreSQL only") };
     let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     #[allow(clippy::disallowed_methods, reason = "a test has no Config; the runner names its server here")]

@@ -191,6 +191,11 @@ impl Node {
         database.bury(&name).await;
     }
 
+    /// Runs work in the node's own runtime, where it ends with the node.
+    pub async fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        self.runtime.as_ref().unwrap().spawn(work).await.unwrap()
+    }
+
     /// The graceful end of a process.
     pub async fn stop(self) {
         self.engine().stop().await;

@@ -285,6 +285,7 @@ fn settings(
         seal_keys,
         backups: Some(backups),
         mailer: config.mailer(),
+        ai: config.ai.settings(),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

@@ -217,24 +217,31 @@ pub(super) fn callback_secrets(vars: &Vars<'_>) -> Result<Vec<Secret>, ConfigErr
         .map_err(|problem| ConfigError::hidden("CALLBACK_SECRET", &problem.to_string()))
 }
 
-/// Where vendors are reached. A slash at the end is dropped.
+/// What calls can be made below.
+pub(super) fn is_address(text: &str) -> bool {
+    host_port(text).is_some() && !text.contains(['?', '#'])
+}
+
+/// Where somebody is reached. A slash at the end is dropped.
+pub(super) fn address(vars: &Vars<'_>, name: &str, default: &str) -> Result<String, ConfigError> {
+    let Some(text) = vars.get(name) else { return Ok(default.to_owned()) };
+    if !is_address(text) {
+        let allowed = "expected an address such as https://example.com/path, without ? and #";
+        return Err(ConfigError::wrong(name, text, allowed));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Where vendors are reached.
 pub(super) fn vendors(vars: &Vars<'_>) -> Result<Bases, ConfigError> {
-    let address = |name: &str, default: String| {
-        let Some(text) = vars.get(name) else { return Ok(default) };
-        if host_port(text).is_none() || text.contains(['?', '#']) {
-            let allowed = "expected an address such as https://example.com/path, without ? and #";
-            return Err(ConfigError::wrong(name, text, allowed));
-        }
-        Ok(text.trim_end_matches('/').to_owned())
-    };
     let own = Bases::default();
     Ok(Bases {
-        slack: address("SLACK_BASE_URL", own.slack)?,
-        telegram: address("TELEGRAM_BASE_URL", own.telegram)?,
-        notion: address("NOTION_BASE_URL", own.notion)?,
-        gmail: address("GMAIL_BASE_URL", own.gmail)?,
-        google_token: address("GOOGLE_TOKEN_URL", own.google_token)?,
-        stripe: address("STRIPE_BASE_URL", own.stripe)?,
+        slack: address(vars, "SLACK_BASE_URL", &own.slack)?,
+        telegram: address(vars, "TELEGRAM_BASE_URL", &own.telegram)?,
+        notion: address(vars, "NOTION_BASE_URL", &own.notion)?,
+        gmail: address(vars, "GMAIL_BASE_URL", &own.gmail)?,
+        google_token: address(vars, "GOOGLE_TOKEN_URL", &own.google_token)?,
+        stripe: address(vars, "STRIPE_BASE_URL", &own.stripe)?,
     })
 }
 

@@ -200,10 +200,76 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A bucket that gets a copy of each backup: `https://KEY:SECRET@host/bucket/prefix?region=eu-west-1`, any S3-compatible store; never shown",
     ),
+    setting(
+        "OPENAI_API_KEY",
+        "",
+        "Key of OpenAI: models `openai/…`, and `openai-responses/…` over its Responses API. None: they cannot be called; so with all keys of AI providers",
+    ),
+    setting(
+        "OPENAI_BASE_URL",
+        "https://api.openai.com/v1",
+        "Where OpenAI is reached; the addresses of AI providers are for proxies and tests",
+    ),
+    setting("ANTHROPIC_API_KEY", "", "Key of Anthropic: models `anthropic/…`"),
+    setting("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where Anthropic is reached"),
+    setting("GEMINI_API_KEY", "", "Key of Google's Gemini API: models `gemini/…`"),
+    setting(
+        "GEMINI_BASE_URL",
+        "https://generativelanguage.googleapis.com",
+        "Where the Gemini API is reached",
+    ),
+    setting("GROQ_API_KEY", "", "Key of Groq: models `groq/…`"),
+    setting("GROQ_BASE_URL", "https://api.groq.com/openai/v1", "Where Groq is reached"),
+    setting("MISTRAL_API_KEY", "", "Key of Mistral: models `mistral/…`"),
+    setting("MISTRAL_BASE_URL", "https://api.mistral.ai/v1", "Where Mistral is reached"),
+    setting("DEEPSEEK_API_KEY", "", "Key of DeepSeek: models `deepseek/…`"),
+    setting("DEEPSEEK_BASE_URL", "https://api.deepseek.com", "Where DeepSeek is reached"),
+    setting("XAI_API_KEY", "", "Key of xAI: models `xai/…`"),
+    setting("XAI_BASE_URL", "https://api.x.ai/v1", "Where xAI is reached"),
+    setting("OPENROUTER_API_KEY", "", "Key of OpenRouter: models `openrouter/…`"),
+    setting("OPENROUTER_BASE_URL", "https://openrouter.ai/api/v1", "Where OpenRouter is reached"),
+    setting(
+        "AZURE_OPENAI_API_KEY",
+        "",
+        "Key of an Azure OpenAI resource: models `azure/…`, by the names of their deployments",
+    ),
+    setting(
+        "AZURE_OPENAI_BASE_URL",
+        "",
+        "Where that resource is reached: `https://NAME.openai.azure.com/openai/v1`",
+    ),
+    setting(
+        "AI_PROVIDERS",
+        "",
+        "Servers of your own that speak OpenAI's chat completions: `vllm=http://10.0.0.5:8000/v1,ollama=http://127.0.0.1:11434/v1`; models `vllm/…`",
+    ),
+    setting(
+        "AI_KEY_*",
+        "",
+        "`AI_KEY_VLLM` is the key of `vllm` in `AI_PROVIDERS`, if it needs one; never shown",
+    ),
+    setting(
+        "AI_FIRST_BYTE",
+        "2m",
+        "How long an AI provider may be silent before its answer and within it: models think before they speak",
+    ),
+    setting("AI_TIMEOUT", "10m", "How long one AI call may take in all"),
+    setting(
+        "MAX_COST_PER_JOB",
+        "0.35",
+        "What one job may cost with all that it starts, in US dollars. A hard limit, in force from the first start; 0 stops all AI calls",
+    ),
+    setting(
+        "MAX_COST_PER_DAY",
+        "10.00",
+        "What everything may cost in a day (UTC), in US dollars. A hard limit, as above",
+    ),
     setting("SECRET_*", "", "`SECRET_NAME` is the value of `{{ secrets.NAME }}` in workflows; never shown"),
 ];
 
 /// Whether a variable is one of ours.
 pub(super) fn is_ours(name: &str) -> bool {
-    name.starts_with("SECRET_") || SETTINGS.iter().any(|setting| setting.name == name)
+    name.starts_with("SECRET_")
+        || name.starts_with("AI_KEY_")
+        || SETTINGS.iter().any(|setting| setting.name == name)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::program::{Running, levqor};
 
 const API_KEY: &str = "c4n4ry-api-key";
-const SECRETS: [(&str, &str); 11] = [
+const SECRETS: [(&str, &str); 14] = [
     ("API_KEYS", API_KEY),
     ("API_KEYS_NEXT", "c4n4ry-next-key"),
     ("SECRET_CRM", "c4n4ry-crm-token"),
@@ -21,6 +21,9 @@ const SECRETS: [(&str, &str); 11] = [
     ("STRIPE_WEBHOOK_SECRET", "whsec_c4n4ry_stripe"),
     ("BACKUP_S3_URL", "https://c4n4ry-s3-id:c4n4ry-s3-secret@127.0.0.1:9/bucket"),
     ("RECEIVING_EMAIL", "ada@example.org"),
+    ("OPENAI_API_KEY", "sk-c4n4ry"),
+    ("AI_PROVIDERS", "own=http://127.0.0.1:9/v1"),
+    ("AI_KEY_OWN", "c4n4ry-own-key"),
 ];
 /// What is looked for.
 const MARKS: [&str; 6] = [

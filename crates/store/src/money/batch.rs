@@ -116,6 +116,7 @@ pub(crate) async fn run(
         write::calls(tx, calls.values()).await?;
         rollups::write(tx, calls.values(), latest(items)).await?;
         write::ledger(tx, &ledger).await?;
+        write::quarantines(tx, &ledger).await?;
         write::alerts(tx, &counters.passed(&policy.budgets), latest(items)).await?;
     }
     Ok((finish(outcomes)?, wrote))
@@ -174,7 +175,7 @@ async fn look(
         let answer = match known {
             Some((call, state)) => Some(Outcome::Known { call: *call, state: *state }),
             None => counters
-                .refusal(&policy.budgets, &it.wants, it.call.bound.amount)
+                .refusal(policy, &it.wants, it.call.bound.amount)
                 // What others hold may be freed by this very batch.
                 .filter(|refusal| nothing_is_freed || refusal.reason == Reason::SpentOut)
                 .map(|refusal| Outcome::Refused(Box::new(refusal))),
@@ -256,7 +257,7 @@ fn grant<'a>(
         let place = it.call.place_text();
         let outcome = if let Some(call) = places.get(&place) {
             Outcome::Known { call: *call, state: CallState::Reserved }
-        } else if let Some(refusal) = counters.refusal(&policy.budgets, &it.wants, amount) {
+        } else if let Some(refusal) = counters.refusal(policy, &it.wants, amount) {
             Outcome::Refused(Box::new(refusal))
         } else {
             counters.hold(&policy.budgets, &it.wants, amount);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use levqor_core::budget::{Budget, Mode, Period, Window, crossed, period, rolling_since};
 use levqor_core::money::Nano;
 
+use super::policy::Policy;
 use super::types::{NewCall, Reason, Refusal};
 
 /// A row of counters. Sorts in the order of locks: narrow before wide.
@@ -120,6 +121,18 @@ pub(crate) struct Counters {
     rows: BTreeMap<Key, Row>,
 }
 
+/// Whether an outage eats the budget. Only of windows that end by themselves: of a job's own, one answer that was lost may be
+/// much, and its limit is ceiling enough.
+fn is_too_uncertain(budget: &Budget, counts: &Counts, most_ppm: u32) -> bool {
+    match budget.window {
+        Window::Job | Window::Total => false,
+        Window::Hour | Window::Day | Window::Week | Window::Month | Window::Rolling { .. } => {
+            let limit = i128::from(budget.limit.get());
+            i128::from(counts.assumed) * 1_000_000 > limit * i128::from(most_ppm)
+        }
+    }
+}
+
 impl Counters {
     /// What a row holds as the batch begins.
     pub fn load(&mut self, key: Key, before: Counts) {
@@ -151,8 +164,11 @@ impl Counters {
     }
 
     /// Why the call does not fit, if it does not: the first budget that is spent out, or else the first that is held out.
-    pub fn refusal(&self, budgets: &[Budget], wants: &[Want], amount: Nano) -> Option<Refusal> {
-        let all = wants.iter().filter_map(|want| self.refusal_of(&budgets[want.budget], want, amount));
+    pub fn refusal(&self, policy: &Policy, wants: &[Want], amount: Nano) -> Option<Refusal> {
+        let most_ppm = policy.assumed_share_ppm;
+        let all = wants
+            .iter()
+            .filter_map(|want| self.refusal_of(&policy.budgets[want.budget], want, amount, most_ppm));
         let mut first = None;
         for refusal in all {
             if refusal.reason == Reason::SpentOut {
@@ -163,7 +179,7 @@ impl Counters {
         first
     }
 
-    fn refusal_of(&self, budget: &Budget, want: &Want, amount: Nano) -> Option<Refusal> {
+    fn refusal_of(&self, budget: &Budget, want: &Want, amount: Nano, most_ppm: u32) -> Option<Refusal> {
         if budget.mode != Mode::Hard {
             return None;
         }
@@ -173,6 +189,8 @@ impl Counters {
         // A limit of 0 is a switch: it stops what costs nothing, too.
         let reason = if limit == 0 || with(counts.spent) > limit {
             Reason::SpentOut
+        } else if is_too_uncertain(budget, &counts, most_ppm) {
+            Reason::TooMuchAssumed
         } else if with(counts.spent.saturating_add(counts.held)) > limit {
             Reason::HeldOut
         } else if budget.max_open_holds.is_some_and(|most| counts.open_holds >= most) {

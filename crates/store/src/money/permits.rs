@@ -24,12 +24,23 @@ pub(crate) struct Money {
     /// that a database that is away for a while loses none.
     unsent: Mutex<BTreeMap<CallId, i64>>,
     poke: OnceLock<Poke>,
+    assumed_share_ppm: OnceLock<u32>,
 }
 
 impl Money {
     pub fn poke_by(&self, poke: Poke) {
         // Set once, when the engine starts.
         self.poke.set(poke).ok();
+    }
+
+    /// Like the above.
+    pub fn pause_when_assumed(&self, share_ppm: u32) {
+        self.assumed_share_ppm.set(share_ppm).ok();
+    }
+
+    /// Where nobody said, no share is too much.
+    pub fn assumed_share_ppm(&self) -> u32 {
+        self.assumed_share_ppm.get().copied().unwrap_or(u32::MAX)
     }
 
     pub fn kept_policy(&self) -> Option<Arc<Policy>> {

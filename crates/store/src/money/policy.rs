@@ -18,6 +18,8 @@ pub(crate) struct Policy {
     pub token: String,
     /// Enabled ones, in the order of locks.
     pub budgets: Vec<Budget>,
+    /// In millionths: what share of a period may be assumed.
+    pub assumed_share_ppm: u32,
 }
 
 const TOKEN: &str = "select token from budget_head where one = 1";
@@ -70,7 +72,7 @@ async fn load(tx: &mut Tx<'_>, money: &Money, token: String) -> Result<Arc<Polic
     }
     let rows = tx.query(IN_FORCE, &[]).await?;
     let budgets = rows.iter().map(|row| Ok(read(row)?.budget)).collect::<Result<_>>()?;
-    let policy = Arc::new(Policy { token, budgets });
+    let policy = Arc::new(Policy { token, budgets, assumed_share_ppm: money.assumed_share_ppm() });
     money.keep_policy(policy.clone());
     Ok(policy)
 }

@@ -84,6 +84,8 @@ pub enum Reason {
     HeldOut,
     /// As many calls are open as may be.
     TooManyOpen,
+    /// More of the period than may be is spent on calls whose cost nobody knows for sure.
+    TooMuchAssumed,
 }
 
 /// The budget that limits.

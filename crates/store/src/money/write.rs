@@ -327,3 +327,23 @@ pub(super) async fn alerts(tx: &mut Tx<'_>, passed: &[Passed], at_ms: i64) -> Re
     execute(tx, ALERTS, rows.collect()).await?;
     Ok(())
 }
+
+// Differs because lists are taken apart differently.
+const QUARANTINES: Sql = Sql::Each {
+    sqlite: "insert into ai_quarantines (provider, model, call_id, reason, since_ms) \
+        select c.provider, c.model, c.id, w.value ->> 1, w.value ->> 2 from json_each($1) w join ai_calls c on c.id = w.value ->> 0 \
+        where true order by 1, 2 on conflict (provider, model) do nothing",
+    postgres: "insert into ai_quarantines (provider, model, call_id, reason, since_ms) \
+        select c.provider, c.model, c.id, w ->> 1, (w ->> 2)::bigint from jsonb_array_elements($1::text::jsonb) as e (w) \
+        join ai_calls c on c.id = w ->> 0 order by 1, 2 on conflict (provider, model) do nothing",
+};
+
+/// A model that cost more than what its price list allows is not called again until somebody has looked at it.
+pub(super) async fn quarantines(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<()> {
+    let rows = entries.iter().filter(|it| it.kind == "overrun").map(|it| {
+        let beyond = levqor_core::money::Nano::new(it.amount);
+        json!([it.call, format!("a call cost ${beyond} more than its price list allows"), it.at_ms])
+    });
+    execute(tx, QUARANTINES, rows.collect()).await?;
+    Ok(())
+}

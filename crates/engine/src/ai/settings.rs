@@ -1,0 +1,42 @@
+//! What the governor is told at the start.
+
+use std::collections::BTreeMap;
+
+use levqor_connectors::ai::{Limits, Provider};
+use levqor_core::money::Nano;
+
+/// Providers, limits, and the budgets that are in force from the first start.
+#[derive(Clone, Debug)]
+pub struct AiSettings {
+    pub providers: Vec<Provider>,
+    /// By the provider's name.
+    pub provider_limits: BTreeMap<String, ProviderLimits>,
+    /// What one job may cost with all its children.
+    pub per_job: Nano,
+    /// What everything may cost in a day (UTC).
+    pub per_day: Nano,
+    /// For calls that bring no limits of their own.
+    pub limits: Limits,
+    /// In millionths: calls pause when more than this share of a budget's period is only assumed.
+    pub assumed_share_ppm: u32,
+}
+
+/// What a provider allows its key in any minute; `None`: it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProviderLimits {
+    pub requests_per_minute: Option<u32>,
+    pub tokens_per_minute: Option<u64>,
+}
+
+impl Default for AiSettings {
+    fn default() -> Self {
+        AiSettings {
+            providers: Vec::new(),
+            provider_limits: BTreeMap::new(),
+            per_job: Nano::new(350_000_000),
+            per_day: Nano::new(10_000_000_000),
+            limits: Limits { first_byte_ms: 120_000, total_ms: 600_000 },
+            assumed_share_ppm: 100_000,
+        }
+    }
+}
