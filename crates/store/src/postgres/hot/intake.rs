@@ -18,24 +18,21 @@ use crate::{Error, Result, decode, figures};
 /// transaction is just storing is waited for. A key that is taken makes its job disappear from `won`.
 const INTAKE: &str = "
 with input as materialized (
-    select * from unnest(
+    select i.*, w.name is not null as gone from unnest(
         $1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[], $15::text[]
     ) as i (id, workflow, version, priority, caller, created_at_ms, run_at_ms, callback_url, tags,
         payload, state, sort_at_ms, due_at_ms, key, body_hash)
-), gone as materialized (
-    select id from input i where exists (select from workflows w where w.name = i.workflow and w.deleted)
-), wanted as materialized (
-    select * from input where id not in (select id from gone)
+    left join workflows w on w.name = i.workflow and w.deleted
 ), keyed as (
     insert into idempotency_keys as k (caller, key, body_hash, job_id, created_at_ms)
-    select caller, key, body_hash, id, created_at_ms from wanted where key is not null order by caller, key
+    select caller, key, body_hash, id, created_at_ms from input where key is not null and not gone order by caller, key
     on conflict (caller, key) do update
         set body_hash = excluded.body_hash, job_id = excluded.job_id, created_at_ms = excluded.created_at_ms
         where k.created_at_ms <= excluded.created_at_ms - 86400000
     returning job_id
 ), won as materialized (
-    select * from wanted where key is null or id in (select job_id from keyed)
+    select * from input where not gone and (key is null or id in (select job_id from keyed))
 ), job as (
     insert into jobs (id, workflow, priority, caller, created_at_ms, run_at_ms, callback_url, tags, payload)
     select id, workflow, priority, caller, created_at_ms, run_at_ms, callback_url, tags, payload from won
@@ -47,7 +44,7 @@ with input as materialized (
     select created_at_ms - created_at_ms % 3600000, $17::text, $16::bigint, count(*) from won group by 1
     on conflict (hour_ms, kind, shard) do update set n = rollups.n + excluded.n
 )
-select job_id, false from keyed union all select id, true from gone";
+select job_id, false from keyed union all select id, true from input where gone";
 
 const FIND_KEYS: &str = "
 select k.caller, k.key, k.body_hash, k.job_id
