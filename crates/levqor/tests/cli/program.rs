@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use levqor_testkit::TempDir;
 
@@ -50,6 +52,8 @@ pub struct Running {
     pub dir: TempDir,
     pub url: String,
     child: Child,
+    /// What it said on standard output after the line with its address.
+    said: Arc<Mutex<String>>,
 }
 
 impl Running {
@@ -75,8 +79,25 @@ impl Running {
         let log = std::fs::read_to_string(dir.join("log")).unwrap();
         let url = url.unwrap_or_else(|| panic!("the server did not start:\n{log}"));
         // The rest is read to its end, so that the server never meets a closed pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Running { dir, url, child }
+        let said = Arc::new(Mutex::new(String::new()));
+        let heard = said.clone();
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push_str(&(line + "\n")));
+        });
+        Running { dir, url, child, said }
+    }
+
+    /// Waits until it has said this on standard output, and returns all that it said.
+    pub fn hear(&self, words: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(15);
+        loop {
+            let said = self.said.lock().unwrap().clone();
+            if said.contains(words) {
+                return said;
+            }
+            assert!(Instant::now() < until, "it did not say {words:?}: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Runs a command against this server.

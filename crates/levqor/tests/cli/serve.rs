@@ -26,6 +26,30 @@ fn the_demo_plays_its_whole_story() {
 }
 
 #[test]
+fn without_keys_it_listens_for_this_machine_only_says_so_and_gives_a_line_to_try() {
+    let server = Running::start(&[], |dir| {
+        let hello = "name: hello\nsteps:\n  - id: greet\n    transform: \"Hello, {{ payload.name }}\"\n";
+        std::fs::write(dir.join("hello.yaml"), hello).unwrap();
+    });
+
+    let said = server.hear("Try: ");
+
+    assert!(
+        said.contains("Development mode: there are no keys, so everybody on this machine is let in."),
+        "{said}"
+    );
+    let port = server.url.strip_prefix("http://127.0.0.1:").expect("loopback");
+    // All of 127.0.0.0/8 is this machine, but it listens on one address of it.
+    assert!(std::net::TcpStream::connect(format!("127.0.0.2:{port}")).is_err());
+    let line = said.lines().find_map(|line| line.strip_prefix("Try: ")).unwrap();
+    let to = format!("curl -s {}/api/v1/intake -H 'Content-Type: application/json' -d '", server.url);
+    let body =
+        line.strip_prefix(&to).and_then(|rest| rest.strip_suffix('\'')).unwrap_or_else(|| panic!("{line}"));
+    let (status, answer) = server.ask("POST /api/v1/intake", &["Content-Type: application/json"], body);
+    assert_eq!(status, 202, "{line}: {answer}");
+}
+
+#[test]
 fn a_broken_workflow_file_is_named_with_its_place_and_stops_nothing() {
     let server = Running::start(&[], |dir| {
         std::fs::write(

@@ -16,6 +16,7 @@ mod costs;
 mod emails;
 mod figures;
 mod framing;
+mod hostile;
 mod idempotency;
 mod jobs;
 mod keys;

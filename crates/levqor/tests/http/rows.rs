@@ -159,3 +159,58 @@ async fn what_a_pattern_or_a_format_allows_is_told_to_who_broke_it() {
     });
     assert_eq!(reply.json()["fields"], fields);
 }
+
+#[tokio::test]
+async fn every_answer_is_compact_json_with_sorted_members_and_a_newline() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let yaml = [("Content-Type", "application/yaml")];
+    let steps = "steps:\n  - { id: a, transform: { z: 1, a: { y: 2, b: [ { d: 1, c: 2 } ] } } }\n";
+    let defined = anon.send("PUT", "/api/v1/workflows/x", &yaml, steps).await;
+    let accepted =
+        anon.post(PATH, r#"{"workflow":"x","payload":{"z":1,"a":2},"tags":{"t":"1","b":"2"}}"#).await;
+    let id = accepted.json()["job_id"].as_str().unwrap().to_owned();
+    let status = anon.get(&format!("/api/v1/status/{id}?wait=15s")).await;
+    assert_eq!(status.json()["status"], "succeeded", "{status:?}");
+    let user = anon.post("/api/v1/users/upsert", r#"{"email":"ada@example.org","meta":{"z":1,"a":2}}"#).await;
+    let ndjson = [("Content-Type", "application/x-ndjson")];
+    let batch = anon.send("POST", "/api/v1/intake/batch", &ndjson, &format!("{JOB}\n{{}}")).await;
+    let mut answers = vec![
+        ("definition", defined),
+        ("intake", accepted),
+        ("status", status),
+        ("upsert", user),
+        ("batch", batch),
+        ("refusal", anon.post(PATH, "{}").await),
+        ("dry run", anon.post(PATH, r#"{"workflow":"x","payload":{},"dry_run":true}"#).await),
+        ("bad definition", anon.send("PUT", "/api/v1/workflows/y", &yaml, "steps: 1").await),
+        ("job", anon.get(&format!("/api/v1/jobs/{id}")).await),
+    ];
+    for path in [
+        "/",
+        "/health",
+        "/public/metrics",
+        "/api/v1/ops/health",
+        "/api/v1/jobs",
+        "/api/v1/jobs?limit=0",
+        "/api/v1/workflows",
+        "/api/v1/workflows/x",
+        "/api/v1/users?email=ada@example.org",
+        "/api/v1/users?email=no@example.org",
+        "/api/v1/users",
+        "/api/v1/keys",
+        "/api/v1/audit",
+        "/api/v1/connections",
+        "/api/v1/emails",
+        "/api/v1/ops/backups",
+        "/nowhere",
+    ] {
+        answers.push((path, anon.get(path).await));
+    }
+    for (what, reply) in answers {
+        let text = reply.text();
+        // Maps of this library are sorted, and it writes compactly.
+        assert_eq!(text, format!("{}\n", reply.json()), "{what}");
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{what}");
+    }
+}
