@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::server::TestServer;
 
 const STRIPE: [(&str, &str); 2] =
-    [("STRIPE_SECRET_KEY", "sk_test_1"), ("STRIPE_WEBHOOK_SECRET", "whsec_test_1")];
+    [("STRIPE_SECRET_KEY", "sk_test_canary"), ("STRIPE_WEBHOOK_SECRET", "whsec_canary_1")];
 
 /// A body with one member, whose value is what is wrong with it.
 fn with(value: &str) -> Vec<u8> {
