@@ -92,6 +92,17 @@ fn permits_are_made_in_one_place() {
     assert_eq!(read(&users[0]).matches(&maker).count(), 1);
 }
 
+/// The names stand for data, the key that connections are sealed with, and what a restore set aside.
+#[test]
+fn what_a_server_leaves_in_its_folder_gets_into_no_commit_and_no_image() {
+    for (file, folder) in [(".gitignore", "/backups"), (".dockerignore", "backups")] {
+        let text = read(&root().join(file));
+        for pattern in ["*.db", "*.db-*", "*.db.*", ".env", folder] {
+            assert!(text.lines().any(|line| line == pattern), "{file} lets {pattern} through");
+        }
+    }
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut documents = Vec::new();
