@@ -9,7 +9,7 @@
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
 //! | copies of backups in a bucket | [`bucket`] |
-//! | checkouts and the customer portal of Stripe | [`stripe`] |
+//! | checkouts, the customer portal and meter events of Stripe | [`stripe`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
 //! | how a mail of our own is sent | [`email`], [`resend`], [`smtp`] |
 //!
@@ -42,3 +42,4 @@ pub use ask::{Ask, Source};
 pub use connect::{Bases, Connectors, Error, LIMIT_MS, Terms};
 pub use credentials::Credentials;
 pub use failure::{Again, Failure};
+pub use stripe::{Meter, Metered};

@@ -3,6 +3,8 @@
 //! Every call carries an idempotency key, so whoever sends a request again with the same key gets the same session. Of a refusal
 //! only Stripe's short code is handed on: its sentences may repeat a part of the secret key.
 
+mod meter;
+
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
@@ -11,6 +13,8 @@ use url::form_urlencoded::Serializer;
 use crate::connect::Connectors;
 use crate::failure::Failure;
 use crate::net::{CallError, Request, Response, Timeouts, retry_after_ms};
+
+pub use meter::{Meter, MeterEvent, Metered};
 
 /// What our requests and the reading of answers were compared with.
 pub const API_VERSION: &str = "2026-07-29.dahlia";
@@ -100,6 +104,16 @@ impl Stripe<'_> {
         form: &[(&str, &str)],
         idempotency_key: &str,
     ) -> Result<Session, Error> {
+        let response = self.post(path, form, idempotency_key).await?;
+        self.sort(&response)
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        idempotency_key: &str,
+    ) -> Result<Response, Failure> {
         let header = |name: &str, value: String| (name.to_owned(), value);
         let request = Request {
             method: Method::POST,
@@ -114,12 +128,11 @@ impl Stripe<'_> {
             timeouts: Timeouts::within(self.limit_ms),
             max_response_bytes: ANSWER_MAX_BYTES,
         };
-        let response = self.connectors.client.send(request).await.map_err(|error| match error {
+        self.connectors.client.send(request).await.map_err(|error| match error {
             CallError::Timeout { .. } => Failure::Timeout { limit_ms: self.limit_ms },
             CallError::TooLarge { .. } | CallError::Broken { .. } => Failure::BadAnswer,
             other => Failure::Unreachable { code: other.code() },
-        })?;
-        self.sort(&response)
+        })
     }
 
     fn sort(&self, response: &Response) -> Result<Session, Error> {

@@ -1,6 +1,8 @@
 //! Figures for /metrics: counters of this process (monotonic, cheap, never read back by the engine), and live work by
 //! state as it was some seconds ago.
 
+mod ai;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,8 @@ use levqor_store::LiveCounts;
 use tokio::sync::Mutex;
 
 use crate::Engine;
+
+pub use ai::{AiFigures, LATENCY_BUCKETS_MS, ModelFigures};
 
 /// A count of live work is good for ten times as long as it took, so that counting takes a tenth of one connection at most
 /// however many ask; but never for longer than this.
@@ -72,6 +76,8 @@ pub struct Counters {
     pub ai_refused: AtomicU64,
     /// Charges that deserve a look.
     pub ai_alarms: AtomicU64,
+    pub meter_events_told: AtomicU64,
+    pub meter_tries_failed: AtomicU64,
 }
 
 impl Counters {

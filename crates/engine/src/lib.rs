@@ -20,6 +20,7 @@ mod hosts;
 mod intake;
 mod jobs;
 mod keys;
+mod metering;
 mod payments;
 mod record;
 mod run;
@@ -38,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 pub use connections::{ConnectError, check_keys, rekey};
 pub use definitions::{DefinitionError, Stored, parse_definition};
-pub use figures::Counters;
+pub use figures::{AiFigures, Counters, LATENCY_BUCKETS_MS, ModelFigures};
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
 pub use keys::KnownKey;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
     pub counters: Arc<Counters>,
+    pub ai_figures: AiFigures,
     pub backups: Option<backup::Backups>,
     pub last_count: figures::LastCount,
     /// Cancelled when no new work may start.
@@ -96,6 +98,9 @@ impl Engine {
         if shared.settings.backups.as_ref().is_some_and(|backups| backups.is_daily) {
             shared.tasks.spawn(backup::backup_loop(shared.clone()));
         }
+        if let Some(meter) = &shared.settings.meter {
+            shared.tasks.spawn(metering::metering_loop(shared.clone(), meter.clone()));
+        }
         Ok(engine)
     }
 
@@ -122,6 +127,7 @@ impl Engine {
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),
             counters: Arc::new(Counters::default()),
+            ai_figures: AiFigures::default(),
             backups: settings.backups.clone().map(|settings| backup::Backups::new(settings, clock.clone())),
             last_count: figures::LastCount::default(),
             stopping: CancellationToken::new(),
@@ -168,6 +174,11 @@ impl Engine {
     /// Live figures of this process, for /metrics.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.shared.counters
+    }
+
+    /// What this process charged and refused of AI calls, for /metrics.
+    pub fn ai_figures(&self) -> &AiFigures {
+        &self.shared.ai_figures
     }
 
     /// Claimed and unfinished jobs of this node.

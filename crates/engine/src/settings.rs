@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use levqor_connectors::Bases;
 use levqor_connectors::email::Mailer;
+use levqor_connectors::{Bases, Meter};
 use levqor_core::address::OutboundPolicy;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
@@ -40,6 +40,8 @@ pub struct Settings {
     /// How mails are sent; `None`: not configured, and steps `email` fail.
     pub mailer: Option<Arc<Mailer>>,
     pub ai: AiSettings,
+    /// Who is told what people's AI calls cost; `None`: nobody.
+    pub meter: Option<Arc<Meter>>,
 }
 
 impl Settings {
@@ -61,6 +63,7 @@ impl Settings {
             backups: None,
             mailer: None,
             ai: AiSettings::default(),
+            meter: None,
         }
     }
 }

@@ -14,11 +14,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use levqor_connectors::Bases;
 use levqor_connectors::email::Provider;
+use levqor_connectors::{Bases, Meter};
 use levqor_core::duration::format_duration;
 use levqor_store::KeyTally;
 
@@ -96,6 +97,16 @@ pub struct Stripe {
     pub webhook_secrets: Vec<Secret>,
     /// What may be bought; the first is the default.
     pub prices: Vec<String>,
+    /// Under which name usage is metered.
+    pub meter_event: Option<String>,
+}
+
+impl Stripe {
+    /// Who is told what people's AI calls cost, if anybody.
+    pub fn meter(&self) -> Option<Arc<Meter>> {
+        let (event_name, key) = self.meter_event.clone().zip(self.secret_key.as_ref())?;
+        Some(Arc::new(Meter { event_name, secret_key: key.reveal().to_owned() }))
+    }
 }
 
 /// All that can be set, checked.
@@ -327,6 +338,7 @@ impl Config {
             "STRIPE_SECRET_KEY" => hidden(usize::from(self.stripe.secret_key.is_some())),
             "STRIPE_WEBHOOK_SECRET" => hidden(self.stripe.webhook_secrets.len()),
             "STRIPE_PRICES" => self.stripe.prices.join(","),
+            "STRIPE_METER_EVENT" => self.stripe.meter_event.clone().unwrap_or_default(),
             "PUBLIC_CHECKOUT" => self.public_checkout.to_string(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),
             "WORKERS" => self.workers.to_string(),

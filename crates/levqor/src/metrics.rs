@@ -126,8 +126,8 @@ impl Metrics {
         self.webhook_events.get_or_create(&Verdict { verdict }).inc();
     }
 
-    /// The figures as OpenMetrics text; `more` are lines from elsewhere, each `(name, help, kind, value)`.
-    pub fn encode(&self, more: &[Figure]) -> Result<String, std::fmt::Error> {
+    /// The figures as OpenMetrics text; `more` are figures from elsewhere, `lines` whole families of them.
+    pub fn encode(&self, more: &[Figure], lines: &str) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(8 * 1024);
         prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)?;
         for figure in more {
@@ -136,6 +136,7 @@ impl Metrics {
             writeln!(text, "# TYPE levqor_{} {kind}", figure.name)?;
             writeln!(text, "levqor_{}{suffix} {}", figure.name, figure.value)?;
         }
+        text.push_str(lines);
         prometheus_client::encoding::text::encode_eof(&mut text)?;
         Ok(text)
     }

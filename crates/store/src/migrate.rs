@@ -36,7 +36,8 @@ const ALL: &[Migration] = migrations![
     "0010_money",
     "0011_costs",
     "0012_mail_erasures",
-    "0013_ai_health"
+    "0013_ai_health",
+    "0014_metering"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

@@ -42,8 +42,9 @@ struct Weighed {
 
 pub(crate) async fn hold(shared: &Arc<Shared>, order: Order) -> Result<Ready, NotHeld> {
     let held = try_hold(shared, order).await;
-    if let Err(NotHeld::Budget(_)) = &held {
+    if let Err(NotHeld::Budget(refusal)) = &held {
         Counters::add(&shared.counters.ai_refused, 1);
+        shared.ai_figures.refused(refusal.scope.kind.as_str());
     }
     held
 }

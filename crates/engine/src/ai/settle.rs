@@ -53,6 +53,9 @@ pub(super) fn charged(placed: &Placed, settlement: &Settlement) {
         Charge::Assume { alarm } => (alarm.as_ref(), &counters.ai_assumed),
     };
     Counters::add(counter, 1);
+    let took_ms = settlement.sent_at_ms.map(|sent_at_ms| settlement.at_ms - sent_at_ms);
+    let (provider, model) = (&placed.price.provider, &placed.price.model);
+    placed.shared.ai_figures.charged(provider, model, &settlement.charge, placed.held, took_ms);
     if let Some(alarm) = alarm {
         Counters::add(&counters.ai_alarms, 1);
         tracing::error!(call = %placed.call, model = placed.price.name(), %alarm, "an AI call was not charged as it should be");

@@ -1,6 +1,7 @@
 //! `levqor costs`: what AI calls cost, told apart as somebody likes it; and the bill of one job. Sums are the server's: nothing
 //! is added up here.
 
+mod meter;
 mod simulate;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,7 @@ Examples:
   levqor costs --usage --by day,model --zone Europe/Berlin
   levqor costs job 018bcfe5687b7fffbfffffffffffffff
   levqor costs simulate --from 2030-01-01 --model openai/gpt-6-sol=openai/gpt-5-mini --per-job 0.20
+  levqor costs meter status
 
 Amounts are US dollars, exact to the nano-dollar. A call counts at the time its money was held, also when it was charged or
 corrected later; calls that are still open are not in the sums."
@@ -41,6 +43,8 @@ enum Command {
     Job(Job),
     /// Replay past calls at other prices, with other models or under other limits, without spending
     Simulate(simulate::Simulate),
+    /// Show how metering to Stripe does
+    Meter(meter::Meter),
 }
 
 #[derive(Args)]
@@ -103,6 +107,7 @@ impl Costs {
         match &self.command {
             Some(Command::Job(job)) => job.run().await,
             Some(Command::Simulate(simulate)) => simulate.run().await,
+            Some(Command::Meter(meter)) => meter.run().await,
             None => self.report.run().await,
         }
     }

@@ -286,6 +286,7 @@ fn settings(
         backups: Some(backups),
         mailer: config.mailer(),
         ai: config.ai.settings(),
+        meter: config.stripe.meter(),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

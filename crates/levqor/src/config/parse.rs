@@ -269,7 +269,19 @@ pub(super) fn stripe(vars: &Vars<'_>) -> Result<Stripe, ConfigError> {
         let allowed = "expected ids of prices with commas between, visible ASCII of at most 255 characters";
         return Err(ConfigError::wrong("STRIPE_PRICES", price, allowed));
     }
+    let meter_event = vars.get("STRIPE_METER_EVENT");
+    if let Some(name) = meter_event {
+        if name.len() > 100 || !is_plain(&name) {
+            let allowed = "expected the event name of a meter, visible ASCII of at most 100 characters";
+            return Err(ConfigError::wrong("STRIPE_METER_EVENT", name, allowed));
+        }
+        if secret_key.is_none() {
+            let allowed = "it is set but STRIPE_SECRET_KEY is not; set the key that usage is told with";
+            return Err(ConfigError::wrong("STRIPE_METER_EVENT", name, allowed));
+        }
+    }
     Ok(Stripe {
+        meter_event: meter_event.map(str::to_owned),
         secret_key: secret_key.map(Secret::new),
         webhook_secrets: webhook_secrets.into_iter().map(Secret::new).collect(),
         prices: prices.into_iter().map(str::to_owned).collect(),

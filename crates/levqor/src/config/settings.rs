@@ -154,6 +154,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Ids of the prices that may be bought, separated by commas; the first is the default",
     ),
+    setting(
+        "STRIPE_METER_EVENT",
+        "",
+        "Event name of a meter at Stripe that is told what people's AI calls cost, in micro-dollars. None: nobody is told",
+    ),
     setting("PUBLIC_CHECKOUT", "false", "`true`: a checkout can be begun without a key, by browsers too"),
     setting(
         "STRIPE_BASE_URL",

@@ -91,6 +91,8 @@ fn a_wrong_value_stops_the_start_with_one_line_that_names_it() {
         (&[("STRIPE_SECRET_KEY", "p4ss p4ss")], &["STRIPE_SECRET_KEY", "blanks"]),
         (&[("STRIPE_WEBHOOK_SECRET", "p4ss,p4ss,p4ss")], &["STRIPE_WEBHOOK_SECRET", "two"]),
         (&[("STRIPE_PRICES", "price_1,a b")], &["STRIPE_PRICES", "a b"]),
+        (&[("STRIPE_SECRET_KEY", "k"), ("STRIPE_METER_EVENT", "a b")], &["STRIPE_METER_EVENT", "a b"]),
+        (&[("STRIPE_METER_EVENT", "ai")], &["STRIPE_METER_EVENT", "STRIPE_SECRET_KEY"]),
         (&[("PUBLIC_CHECKOUT", "yes")], &["PUBLIC_CHECKOUT", "yes", "true"]),
         (&[("RETENTION_JOBS", "-1")], &["RETENTION_JOBS", "-1"]),
         (&[("BACKUP_KEEP", "0")], &["BACKUP_KEEP", "\"0\"", "1 to"]),

@@ -22,6 +22,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod marks;
+mod metering;
 mod pages;
 mod proxies;
 mod rates;

@@ -131,6 +131,7 @@ impl TestServer {
             bucket: None,
         });
         settings.mailer = config.mailer();
+        settings.meter = config.stripe.meter();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();

@@ -171,5 +171,5 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
             assert!(fits, "{method} {path}: {sent}");
         }
     }
-    assert_eq!(asked, 12);
+    assert_eq!(asked, 13);
 }

@@ -47,6 +47,13 @@ pub struct JobBill {
     pub next: Option<CallId>,
 }
 
+/// Calls that hold money just now, on all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenCalls {
+    pub calls: i64,
+    pub held: Nano,
+}
+
 macro_rules! sums {
     () => {
         "count(*), cast(coalesce(sum(case when settled_nano is null then 1 else 0 end), 0) as bigint), \
@@ -68,6 +75,19 @@ impl Store {
     /// What a job cost. Everything is nothing for a job that made no call, or is not known.
     pub async fn job_costs(&self, job: JobId) -> Result<JobCosts> {
         self.read(move |tx| Box::pin(costs(tx, job))).await
+    }
+
+    /// Looks at open calls alone, which have an index.
+    pub async fn open_calls(&self) -> Result<OpenCalls> {
+        let sql = "select count(*), cast(coalesce(sum(reserved_nano), 0) as bigint) from ai_calls \
+            where lease_until_ms is not null";
+        self.read(move |tx| {
+            Box::pin(async move {
+                let Some(row) = tx.query_opt(sql, &[]).await? else { return Ok(OpenCalls::default()) };
+                Ok(OpenCalls { calls: row.int(0)?, held: Nano::new(row.int(1)?) })
+            })
+        })
+        .await
     }
 
     /// The same with its calls, page by page.

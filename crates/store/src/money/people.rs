@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::budgets::HOLD_HEAD;
 use super::call_rows;
+use super::meter;
 use super::types::CallRow;
 use crate::tx::{Sql, Tx};
 use crate::{Result, Store};
@@ -68,6 +69,7 @@ pub(crate) async fn erase(tx: &mut Tx<'_>, user: &str) -> Result<()> {
     ] {
         tx.execute(sql, &[user.into(), (&nobody).into()]).await?;
     }
+    meter::forget_user(tx, user).await?;
     for sql in
         ["update ai_calls set user_id = null where user_id = $1", "delete from user_costs where user_id = $1"]
     {

@@ -5,6 +5,7 @@ mod budgets;
 mod calls;
 mod costs;
 mod help;
+mod meter;
 mod periods;
 mod prices;
 mod race;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Number;
 use utoipa::ToSchema;
 
+use super::ai_figures;
 use crate::http::App;
 use crate::http::body::{json, text};
 use crate::http::context::Context;
@@ -104,6 +105,10 @@ pub async fn get_metrics(
         ("backup_uploads_failed", "Backups whose copy in the bucket failed", &counters.backup_uploads_failed),
         ("emails_sent", "Mails that a provider took from this node", &counters.emails_sent),
         ("emails_failed", "Tries to send a mail that failed", &counters.emails_failed),
+        ("ai_swept", "AI calls that no process ended, charged in full by this node", &counters.ai_swept),
+        ("ai_alarms", "Charges of AI calls that deserve a look", &counters.ai_alarms),
+        ("meter_events_told", "Amounts told to Stripe by this node", &counters.meter_events_told),
+        ("meter_tries_failed", "Tries to tell an amount that failed", &counters.meter_tries_failed),
     ];
     figures.extend(
         counted.iter().map(|(name, help, counter)| Figure::counter(name, help, counter.load(Relaxed))),
@@ -114,7 +119,9 @@ pub async fn get_metrics(
         "Log lines lost because the output was too slow",
         dropped,
     ));
-    let page = app.metrics.encode(&figures).map_err(|_| ApiError::internal())?;
+    let open = app.engine.store().open_calls().await?;
+    let ai = ai_figures::lines(app.engine.ai_figures(), &open);
+    let page = app.metrics.encode(&figures, &ai).map_err(|_| ApiError::internal())?;
     Ok(text(StatusCode::OK, metrics::CONTENT_TYPE, page))
 }
 

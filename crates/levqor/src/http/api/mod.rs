@@ -16,12 +16,14 @@ pub mod intake;
 pub mod job_costs;
 pub mod jobs;
 pub mod keys;
+pub mod meter;
 pub mod query;
 pub mod simulate;
 pub mod status;
 pub mod users;
 pub mod workflows;
 
+mod ai_figures;
 mod cost_csv;
 mod cost_views;
 mod path;
