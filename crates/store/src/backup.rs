@@ -131,13 +131,11 @@ pub async fn put_postgres(url: &str, file: &Path) -> Result<()> {
     dump::restore(url, file).await
 }
 
-/// A scratch database on the server of `url`, for a drill. Its URL.
-pub async fn create_scratch(url: &str, name: &str) -> Result<String> {
-    dump::create_scratch(url, name).await
-}
+pub use crate::postgres::dump::ScratchDatabase;
 
-pub async fn drop_scratch(url: &str, name: &str) -> Result<()> {
-    dump::drop_scratch(url, name).await
+/// A scratch database on the server of `url`, for a drill. Those that drills of this database left when they were killed go.
+pub async fn create_scratch(url: &str, name: &str) -> Result<ScratchDatabase> {
+    ScratchDatabase::create(url, name).await
 }
 
 /// What a database holds now.

@@ -1,5 +1,6 @@
 //! Putting a backup back, and trying whether it could be.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,6 +9,10 @@ use levqor_store::backup::{self, Contents, Present, Stop};
 use levqor_store::{Location, Store};
 
 use super::{BackupError, Backups, Result, folder};
+
+/// How the scratch places of drills are called, before 16 hex digits.
+const DRILL: &str = "levqor_drill_";
+const LOCK: &str = "lock";
 
 /// A backup took the place of the database.
 #[derive(Clone, Debug)]
@@ -70,13 +75,14 @@ impl Backups {
         let newest = self.list()?.into_iter().find(|listed| listed.name.form() == form);
         let newest = newest.ok_or_else(|| BackupError::None(self.settings.dir.clone()))?;
         let contents = self.verify(&newest.path).await?.contents;
-        let scratch = format!("levqor_drill_{:016x}", rand::random::<u64>());
+        let scratch = format!("{DRILL}{:016x}", rand::random::<u64>());
         let (migrations, unfinished_jobs) = match &self.settings.location {
             Location::Sqlite(_) => self.drill_sqlite(&newest.path, &scratch, &contents).await?,
             Location::Postgres(url) => {
-                let place = Location::Postgres(backup::create_scratch(url, &scratch).await?);
+                let made = backup::create_scratch(url, &scratch).await?;
+                let place = Location::Postgres(made.url().to_owned());
                 let tried = try_postgres(&place, &newest.path, &contents).await;
-                let dropped = backup::drop_scratch(url, &scratch).await;
+                let dropped = made.remove().await;
                 let tried = tried?;
                 dropped?;
                 tried
@@ -92,8 +98,9 @@ impl Backups {
         scratch: &str,
         contents: &Contents,
     ) -> Result<(Vec<String>, i64)> {
+        sweep(&self.settings.dir);
         let place = Scratch::make(&self.settings.dir.join(format!(".{scratch}")))?;
-        let path = place.0.join("levqor.db");
+        let path = place.path.join("levqor.db");
         backup::put_sqlite(&path, file, ".before").await?;
         try_out(&Location::Sqlite(path), file, contents).await
     }
@@ -125,26 +132,49 @@ async fn try_out(place: &Location, file: &Path, contents: &Contents) -> Result<(
     Ok((migrations, unfinished))
 }
 
-/// A folder that goes away with its value.
-struct Scratch(PathBuf);
+/// A folder that goes away with its value. As long as that lives, nobody else gets its lock.
+struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl Scratch {
     fn make(path: &Path) -> Result<Scratch> {
         use std::os::unix::fs::DirBuilderExt;
-        let made = std::fs::DirBuilder::new().mode(0o700).create(path);
-        made.map_err(|source| BackupError::File {
-            what: "making the folder",
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Scratch(path.to_owned()))
+        let made = || {
+            std::fs::DirBuilder::new().mode(0o700).create(path)?;
+            let lock = File::create_new(path.join(LOCK))?;
+            lock.try_lock()?;
+            Ok(lock)
+        };
+        match made() {
+            Ok(lock) => Ok(Scratch { path: path.to_owned(), _lock: lock }),
+            Err(source) => {
+                Err(BackupError::File { what: "making the folder", path: path.to_owned(), source })
+            }
+        }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "a scratch folder is left");
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "a scratch folder is left");
+        }
+    }
+}
+
+/// Takes away the folders of drills that were killed: nobody holds their locks. What cannot be removed stays.
+fn sweep(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let random = name.strip_prefix('.').and_then(|name| name.strip_prefix(DRILL));
+        let is_ours =
+            random.is_some_and(|text| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let is_dead = || File::open(entry.path().join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_dead() {
+            let removed = std::fs::remove_dir_all(entry.path());
+            tracing::info!(path = %entry.path().display(), is_removed = removed.is_ok(), "a drill that was killed left a folder");
         }
     }
 }

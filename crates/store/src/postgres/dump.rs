@@ -153,25 +153,72 @@ pub(crate) async fn restore(url: &str, file: &Path) -> Result<()> {
     Program::Restore.run(&arguments, &variables, &Stop::default()).await
 }
 
-pub(crate) async fn create_scratch(url: &str, name: &str) -> Result<String> {
-    let client = connect(url).await?;
-    let schema = schema(&client).await?;
-    client.batch_execute(&format!("create database \"{name}\" template template0")).await.map_err(
-        |error| {
+/// A database for a drill. A lock under its name is held by a connection for as long as this lives, so that one whose drill
+/// was killed is told from one in use; locks are a database's own, so its comment says whose drill it is.
+pub struct ScratchDatabase {
+    name: String,
+    url: String,
+    holder: Client,
+}
+
+impl ScratchDatabase {
+    pub(crate) async fn create(url: &str, name: &str) -> Result<ScratchDatabase> {
+        let holder = connect(url).await?;
+        let schema = schema(&holder).await?;
+        let whose: String =
+            holder.query_one("select 'levqor drill of ' || current_database()", &[]).await?.get(0);
+        sweep(&holder, &whose).await?;
+        holder.query_one("select pg_advisory_lock(hashtext($1))::text", &[&name]).await?;
+        let explained = |error: tokio_postgres::Error| {
             let why =
                 error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
             Error::Refused { what: format!("a scratch database cannot be made on the server: {why}") }
-        },
-    )?;
-    let scratch = url::with_database(url, name);
-    if schema != "public" {
-        let client = Connector::new(&scratch)?.connect(PATIENT, None).await?;
-        client.batch_execute(&format!("create schema \"{}\"", schema.replace('"', "\"\""))).await?;
+        };
+        let create = format!("create database \"{name}\" template template0");
+        holder.batch_execute(&create).await.map_err(explained)?;
+        let comment = format!("comment on database \"{name}\" is '{}'", whose.replace('\'', "''"));
+        holder.batch_execute(&comment).await.map_err(explained)?;
+        let scratch = ScratchDatabase { name: name.to_owned(), url: url::with_database(url, name), holder };
+        if schema != "public" {
+            let client = Connector::new(&scratch.url)?.connect(PATIENT, None).await?;
+            client.batch_execute(&format!("create schema \"{}\"", schema.replace('"', "\"\""))).await?;
+        }
+        Ok(scratch)
     }
-    Ok(scratch)
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn remove(self) -> Result<()> {
+        let drop = format!("drop database if exists \"{}\" with (force)", self.name);
+        Ok(self.holder.batch_execute(&drop).await?)
+    }
 }
 
-pub(crate) async fn drop_scratch(url: &str, name: &str) -> Result<()> {
-    let client = connect(url).await?;
-    Ok(client.batch_execute(&format!("drop database if exists \"{name}\" with (force)")).await?)
+/// Takes away what killed drills of this database left. What may not be dropped stays.
+async fn sweep(client: &Client, whose: &str) -> Result<()> {
+    let left = client
+        .query(
+            "select datname::text from pg_database where datname ~ '^levqor_drill_[0-9a-f]{16}$' \
+             and shobj_description(oid, 'pg_database') = $1",
+            &[&whose],
+        )
+        .await?;
+    for row in left {
+        let name: String = row.get(0);
+        let is_dead: bool =
+            client.query_one("select pg_try_advisory_lock(hashtext($1))", &[&name]).await?.get(0);
+        if is_dead {
+            let dropped =
+                client.batch_execute(&format!("drop database if exists \"{name}\" with (force)")).await;
+            tracing::info!(
+                database = name,
+                is_dropped = dropped.is_ok(),
+                "a drill that was killed left a database"
+            );
+            client.query_one("select pg_advisory_unlock(hashtext($1))", &[&name]).await?;
+        }
+    }
+    Ok(())
 }
