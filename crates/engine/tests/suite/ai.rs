@@ -2,4 +2,5 @@
 
 mod ceiling;
 mod drops;
+mod periods;
 mod world;
