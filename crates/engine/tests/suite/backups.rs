@@ -10,7 +10,7 @@ use levqor_core::clock::Clock;
 use levqor_engine::Settings;
 use levqor_engine::backup::{BackupError, BackupSettings, Backups};
 use levqor_store::BackupRunState;
-use levqor_store::backup::Stop;
+use levqor_store::backup::{Stop, create_scratch};
 use levqor_testkit::{FakeBucket, TempDir, wait_until};
 
 use crate::support::{Database, LIMIT, Node, TestClock, ask, settings};
@@ -22,6 +22,7 @@ each_engine!(
     a_backup_by_hand_is_answered_at_once_and_made,
     what_is_too_much_is_deleted_and_nothing_else,
     a_drill_restores_the_newest_backup_and_leaves_nothing_behind,
+    a_drill_takes_away_what_a_killed_one_left_and_leaves_one_that_runs,
     a_bit_that_flipped_inside_a_value_is_found_by_the_checksum,
     a_copy_goes_to_the_bucket,
     a_bucket_that_fails_costs_no_backup,
@@ -242,6 +243,60 @@ async fn a_drill_restores_the_newest_backup_and_leaves_nothing_behind(database: 
 
     assert_eq!((drill.contents.of("jobs"), drill.unfinished_jobs, drill.migrations.len()), (1, 1, 0));
     assert_eq!(world.files(), before);
+}
+
+async fn a_drill_takes_away_what_a_killed_one_left_and_leaves_one_that_runs(database: Database) {
+    let url = match &database {
+        Database::Sqlite(_) => None,
+        Database::Postgres(url) => Some(url.clone()),
+    };
+    let world = World::new(database);
+    let node = world.node().await;
+    node.submit(ask("nobody")).await;
+    world.backups().create(Kind::Manual, &Stop::default()).await.unwrap();
+    let name = || format!("levqor_drill_{:016x}", rand::random::<u64>());
+    let (dead, alive) = (name(), name());
+
+    match url {
+        None => {
+            let place = |name: &str| world.folder().join(format!(".{name}"));
+            let make = |name: &str| {
+                std::fs::create_dir(place(name)).unwrap();
+                std::fs::write(place(name).join("levqor.db"), "half").unwrap();
+                std::fs::File::create_new(place(name).join("lock")).unwrap()
+            };
+            drop(make(&dead));
+            let held = make(&alive);
+            held.try_lock().unwrap();
+            std::fs::create_dir(world.folder().join(".levqor_drill_mine")).unwrap();
+
+            world.backups().drill().await.unwrap();
+
+            assert!(!place(&dead).exists() && place(&alive).exists());
+            assert!(world.folder().join(".levqor_drill_mine").exists(), "no name of ours");
+        }
+        Some(url) => {
+            // Its connection ends with it, as with a process that is killed.
+            drop(create_scratch(&url, &dead).await.unwrap());
+            let held = create_scratch(&url, &alive).await.unwrap();
+            let is_there = async |name: &str| match create_scratch(&url, name).await {
+                Ok(made) => {
+                    made.remove().await.unwrap();
+                    false
+                }
+                Err(error) => error.to_string().contains("already exists"),
+            };
+
+            wait_until(LIMIT, async || {
+                world.backups().drill().await.unwrap();
+                !is_there(&dead).await
+            })
+            .await;
+
+            assert!(levqor_testkit::postgres_rows(held.url()).await.is_empty(), "it is still there");
+            held.remove().await.unwrap();
+        }
+    }
 }
 
 async fn a_bit_that_flipped_inside_a_value_is_found_by_the_checksum(database: Database) {
