@@ -1,5 +1,5 @@
 # `make help` says what each target does. Needed: a Rust toolchain, a C compiler, make. Nothing else is installed, except that
-# `make test` installs Debian's PostgreSQL and chromium where there are none and it may.
+# `make test` installs Debian's PostgreSQL, chromium and python3-venv where there are none and it may, and SDKs into the target folder.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -33,10 +33,11 @@ run: ## Build and start Levqor in development mode on 127.0.0.1:5000, data in le
 demo: ## Build, then play and explain the whole story of one job; leaves nothing behind
 	cargo run --locked $(RUN_PROFILE) -p levqor -- demo
 
-test: ## Run all tests on both engines; brings its own PostgreSQL and chromium
+test: ## Run all tests on both engines; brings its own PostgreSQL, chromium and Python SDKs
 	cargo test --workspace --locked --no-run
 	cargo build --locked -p levqor-testkit --bins
 	$(TARGET)/debug/levqor-testkit-browser
+	$(TARGET)/debug/levqor-testkit-python
 	$(PG) run -- cargo test --workspace --locked
 	LEVQOR_TEST_HTTP_ENGINE=postgres $(PG) run -- cargo test --locked -p levqor --test http
 

@@ -5,7 +5,6 @@
 //!
 //! - `provider`: who is called, where, and how the key travels;
 //! - `ask`: what is asked, in words of no vendor; `native`: whether a schema can be asked for natively;
-//! - `raw`: a caller's own request in a vendor's words;
 //! - `chat`, `responses`, `anthropic`, `gemini`: writing an ask and reading an answer in one vendor's words;
 //! - `sse`: server-sent events; `send`: the exchange itself;
 //! - `hear`, `say`: the same the other way round, for callers that speak a vendor's wire to us.
@@ -18,7 +17,6 @@ mod gemini;
 mod hear;
 mod native;
 mod provider;
-mod raw;
 mod responses;
 mod say;
 mod send;
@@ -29,7 +27,6 @@ pub use gather::{Finish, Gather};
 pub use hear::{Untold, hear};
 pub use native::fits_natively;
 pub use provider::{Dialect, Provider, client};
-pub use raw::raw_body_for;
 pub use say::{Speaker, Title, say};
 pub use send::{Answer, Exchange, Limits, Outgoing, body_for, collect, send};
 pub use sse::Event;

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which file does it. No rule of Levqor lives here: the client commands talk HTTP
 //! to a server like any other program, and `serve` only puts the parts together.
 
+mod ai;
 mod audit;
 mod backup;
 mod bench;
@@ -56,6 +57,7 @@ enum Command {
     Watch(watch::Watch),
     Jobs(jobs::Jobs),
     Workflows(workflows::Workflows),
+    Ai(ai::Ai),
     Keys(keys::Keys),
     Audit(audit::Audit),
     Validate(validate::Validate),
@@ -114,6 +116,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Watch(command) => command.run().await,
         Command::Jobs(command) => command.run().await,
         Command::Workflows(command) => command.run().await,
+        Command::Ai(command) => command.run().await,
         Command::Keys(command) => command.run().await,
         Command::Audit(command) => command.run().await,
         Command::Validate(command) => command.run().await,

@@ -160,6 +160,9 @@ pub struct Config {
     /// It holds a key: never shown.
     pub backup_s3_url: Option<Secret>,
     pub ai: Ai,
+    /// Calls to models that one client may make in any 60 seconds.
+    pub ai_rate: u32,
+    pub ai_max_body_bytes: usize,
     /// Values for `{{ secrets.NAME }}`, without the `SECRET_` of their variables.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -269,6 +272,8 @@ impl Config {
             secret_key: parse::seal_key(&vars, "SECRET_KEY")?,
             secret_key_old: parse::seal_key(&vars, "SECRET_KEY_OLD")?,
             ai: ai::ai(&vars)?,
+            ai_rate: vars.number("AI_RATE", 1, 1_000_000_000, 600)? as u32,
+            ai_max_body_bytes: vars.number("AI_MAX_BODY", 1, 1 << 30, 16 << 20)? as usize,
             secrets: parse::secrets(&vars)?,
         })
     }
@@ -300,6 +305,8 @@ impl Config {
             "RATE_BURST" => self.rate_burst.to_string(),
             "RATE_GLOBAL" => self.rate_global.to_string(),
             "MAX_CONTENT_LENGTH" => self.max_content_length_bytes.to_string(),
+            "AI_RATE" => self.ai_rate.to_string(),
+            "AI_MAX_BODY" => self.ai_max_body_bytes.to_string(),
             "BATCH_MAX_BYTES" => self.batch_max_bytes.to_string(),
             "MAX_CONNECTIONS" => self.max_connections.to_string(),
             "TRUSTED_PROXIES" => networks(&self.trusted_proxies),

@@ -160,6 +160,10 @@ struct Running {
 impl Running {
     /// The program as a reader of the document starts it.
     fn start() -> Running {
+        Running::with(&[])
+    }
+
+    fn with(vars: &[(&str, &str)]) -> Running {
         let dir = TempDir::new();
         let log = fs::File::create(dir.join("log")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_levqor"))
@@ -170,6 +174,7 @@ impl Running {
             .env("RATE_BURST", "1000")
             .env("RATE_GLOBAL", "1000")
             .env("WORKFLOWS_DIR", root().join("workflows"))
+            .envs(vars.iter().copied())
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -334,9 +339,16 @@ async fn so_do_those_about_costs() {
     run_examples(&read("docs/costs.md"), 3).await;
 }
 
+#[tokio::test]
+async fn so_do_those_about_the_gateway() {
+    run_examples(&read("docs/gateway.md"), 2).await;
+}
+
 /// Runs them in their order on a new server; `least` says that they are still found.
 async fn run_examples(page: &str, least: usize) {
-    let server = Running::start();
+    let mock = levqor_mock_ai::MockAi::start(([127, 0, 0, 1], 0).into(), Default::default()).await.unwrap();
+    let provider = format!("{}/v1", mock.url());
+    let server = Running::with(&[("OPENAI_API_KEY", "any"), ("OPENAI_BASE_URL", &provider)]);
     let client = client();
     let mut variables = BTreeMap::from([("LEVQOR", server.url.clone()), ("API_KEY", "any".to_owned())]);
     let examples = examples(page);

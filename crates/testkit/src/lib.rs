@@ -5,6 +5,7 @@
 //! | a fresh PostgreSQL database | [`postgres::postgres_url`], under `levqor-testkit-pg run -- <command>` |
 //! | to see which callbacks arrived, and answer them by script | [`receiver::Receiver`] |
 //! | to look at a page as people do | [`browser::Browser`] |
+//! | a Python with packages | [`python::with_packages`] |
 //! | an S3-compatible store | [`bucket::FakeBucket`] |
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
 //! | an SMTP server that takes mails, or refuses them as told | [`smtp::SmtpServer`] |
@@ -20,6 +21,7 @@ pub mod bucket;
 pub mod debian;
 pub mod freezer;
 pub mod postgres;
+pub mod python;
 pub mod receiver;
 pub mod script;
 pub mod smtp;

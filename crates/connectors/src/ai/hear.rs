@@ -79,7 +79,8 @@ fn chat(body: &Map<String, Value>) -> Result<Ask, Untold> {
             ("service_tier", &["\"auto\"", "\"default\""]),
         ],
     )?;
-    let mut ask = Ask { output: format(&body["response_format"])?, ..Ask::default() };
+    let mut ask =
+        Ask { output: format(body.get("response_format").unwrap_or(&Value::Null))?, ..Ask::default() };
     for (place, tool) in array(body.get("tools")).iter().enumerate() {
         let function = &tool["function"];
         if function.is_null() {

@@ -131,6 +131,21 @@ impl Provider {
         }
     }
 
+    /// What it calls the limit on an answer.
+    pub fn limit_field(&self) -> &'static str {
+        match self.wire {
+            Wire::OpenAiChat => self.dialect.limit_field,
+            Wire::OpenAiResponses => "max_output_tokens",
+            Wire::Anthropic => "max_tokens",
+            Wire::Gemini => "maxOutputTokens",
+        }
+    }
+
+    /// Whether a request says in which lane it wants to be served.
+    pub fn has_tiers(&self) -> bool {
+        self.wire == Wire::Anthropic || self.dialect.has_tiers
+    }
+
     /// The address of a call.
     pub(super) fn url(&self, model: &str, stream: bool) -> String {
         let base = &self.base_url;

@@ -32,7 +32,7 @@ const PLAIN: [&str; 20] = [
 ];
 
 /// What the bound is made of.
-const MEASURED: [&str; 15] = [
+const MEASURED: [&str; 16] = [
     "audio",
     "functions",
     "max_completion_tokens",
@@ -41,6 +41,7 @@ const MEASURED: [&str; 15] = [
     "modalities",
     "model",
     "n",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "response_format",
     "service_tier",
@@ -93,8 +94,12 @@ pub fn vet_chat(body: &str) -> Result<Vetted, Refused> {
             options.flag("include_usage")?.unwrap_or(false)
         }
     };
-    let kept = fields.word("prompt_cache_retention", &["in_memory", "in-memory", "12h", "24h"])?;
-    measure.long_cache |= kept.is_some_and(|kept| kept.ends_with('h'));
+    // How long a cache may be kept changes no price; how long it must be does.
+    fields.word("prompt_cache_retention", &["in_memory", "24h"])?;
+    if let Some(cache) = fields.object("prompt_cache_options")? {
+        cache.only(&["mode", "ttl"])?;
+        measure.long_cache |= cache.word("ttl", &["30m", "12h"])?.is_some_and(|ttl| ttl == "12h");
+    }
     let requested = match (
         fields.count("max_tokens", 1, MAX_OUTPUT)?,
         fields.count("max_completion_tokens", 1, MAX_OUTPUT)?,
@@ -199,13 +204,13 @@ fn part(part: &Fields<'_>, model: &str, measure: &mut Measure) -> Result<(), Ref
     let kind = part.word("type", &kinds)?.ok_or_else(|| part.missing("type"))?;
     match kind.as_ref() {
         "text" => {
-            part.only(&["type", "text", "cache_control"])?;
+            part.only(&["type", "text", "cache_control", "prompt_cache_breakpoint"])?;
             part.required("text")?;
             measure.cache_control(part)
         }
         "refusal" => part.only(&["type", "refusal"]),
         "image_url" => {
-            part.only(&["type", "image_url", "cache_control"])?;
+            part.only(&["type", "image_url", "cache_control", "prompt_cache_breakpoint"])?;
             measure.cache_control(part)?;
             let image = part.object("image_url")?.ok_or_else(|| part.missing("image_url"))?;
             image.only(&["url", "detail"])?;

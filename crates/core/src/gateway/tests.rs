@@ -182,8 +182,13 @@ fn each_thing_that_costs_is_measured() {
     assert!(
         chat(json!({"modalities": ["text", "audio"], "audio": {"voice": "a"}})).unwrap().shape.asks_audio
     );
-    assert!(chat(json!({"prompt_cache_retention": "24h"})).unwrap().terms.long_cache);
-    assert!(!chat(json!({"prompt_cache_retention": "in_memory"})).unwrap().terms.long_cache);
+    assert!(chat(json!({"prompt_cache_options": {"ttl": "12h"}})).unwrap().terms.long_cache);
+    assert!(
+        !chat(json!({"prompt_cache_options": {"ttl": "30m"}, "prompt_cache_retention": "24h"}))
+            .unwrap()
+            .terms
+            .long_cache
+    );
     assert_eq!(chat(json!({"user": "u-1"})).unwrap().user.as_deref(), Some("u-1"));
 
     let terms = |members: Value| messages(members).unwrap().terms;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use levqor_connectors::ai::{Answer, Event, Exchange, Limits, Outgoing, Provider, send};
+use levqor_connectors::ai::{Answer, Event, Exchange, Gather, Limits, Outgoing, Provider, send};
 use levqor_core::money::{Alarm, Bound, CallId, Charge, Ending, Nano, Permit, Price, Terms, charge};
 use levqor_store::{Settled, Settlement};
 
@@ -93,6 +93,11 @@ impl Open {
     /// The next event as the provider sent it, `None` at the end.
     pub async fn next(&mut self) -> Option<Event> {
         self.reading.as_mut()?.exchange.next().await
+    }
+
+    /// The answer as far as it has come; `None` once it is over.
+    pub fn gather(&self) -> Option<&Gather> {
+        Some(self.reading.as_ref()?.exchange.gather())
     }
 
     /// The answer as it came, for a request that was no stream.

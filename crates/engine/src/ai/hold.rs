@@ -83,6 +83,8 @@ pub(super) async fn bound(shared: &Arc<Shared>, order: Order) -> Result<Bound, N
 
 /// How much the call may cost just now.
 pub(super) async fn room(shared: &Arc<Shared>, order: &Order) -> Result<Room, NotHeld> {
+    // Before the budgets of the settings there would be room for everything.
+    shared.ai.house.in_force(shared).await?;
     let provider = shared.ai.providers.find(&order.provider)?;
     let nothing = Bound { input_tokens: 0, output_tokens: 0, amount: Nano::ZERO };
     let call = new_call(shared, order, &provider, String::new(), Terms::STANDARD, nothing);

@@ -94,6 +94,11 @@ impl Ai {
         Ok(self.shared.ai.providers.models(&book))
     }
 
+    /// Runs what reads an answer, whoever waits for it; the process waits for it when it stops.
+    pub fn spawn(&self, reading: impl Future<Output = ()> + Send + 'static) {
+        settle::in_background(&self.shared, reading);
+    }
+
     /// To be called when a price list was activated: the next call looks at the prices again. Other nodes do within seconds.
     pub async fn forget_prices(&self) {
         self.shared.ai.prices.forget().await;

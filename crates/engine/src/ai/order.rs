@@ -1,11 +1,11 @@
 //! A call that wants to be made, before anything is known of what it costs.
 
 use bytes::Bytes;
-use levqor_connectors::ai::{Ask, Limits, Provider, body_for, raw_body_for};
+use levqor_connectors::ai::{Ask, Limits, Provider, body_for};
+use levqor_core::gateway::{To, Vetted};
 use levqor_core::job::Tags;
 use levqor_core::money::{Shape, Terms, Wish};
 use levqor_store::CallPlace;
-use serde_json::{Map, Value};
 
 /// One call. A retry, a repair or a fallback is another one, under another attempt number.
 #[derive(Clone, Debug)]
@@ -54,18 +54,13 @@ pub enum Body {
     Raw(RawBody),
 }
 
-/// A caller's own request in the words of the provider's wire. Model, output limit, lane and stream are set by us whatever it
-/// says; that the rest costs no more than the shape says is on whoever took it in.
+/// A caller's own request in the words of the provider's wire: it goes out as it came, with model, output limit, lane and the
+/// stream's usage set by us.
 #[derive(Clone, Debug)]
 pub struct RawBody {
-    pub json: Map<String, Value>,
-    /// Without `text_bytes`: those are counted here, as the length of the body less `attached_bytes`.
-    pub shape: Shape,
-    /// Bytes of the body that are no text: images and documents in base64.
-    pub attached_bytes: u64,
+    pub vetted: Vetted,
     /// Never a key.
     pub headers: Vec<(String, String)>,
-    pub stream: bool,
 }
 
 impl Body {
@@ -76,7 +71,10 @@ impl Body {
                 model.clone_into(&mut ask.model);
                 body_for(ask, provider, output_tokens, true)
             }
-            Body::Raw(raw) => raw_body_for(&mut raw.json, provider, model, output_tokens, raw.stream),
+            Body::Raw(raw) => {
+                let (limit_field, has_tiers) = (provider.limit_field(), provider.has_tiers());
+                raw.vetted.body(&To { model, limit_field, has_tiers }, output_tokens).into()
+            }
         }
     }
 
@@ -84,16 +82,15 @@ impl Body {
     pub(super) fn shape(&self, body_bytes: usize) -> Shape {
         match self {
             Body::Ask(ask) => ask.shape(body_bytes),
-            Body::Raw(raw) => {
-                Shape { text_bytes: (body_bytes as u64).saturating_sub(raw.attached_bytes), ..raw.shape }
-            }
+            // What we set in it is no text.
+            Body::Raw(raw) => raw.vetted.shape,
         }
     }
 
     pub(super) fn is_stream(&self) -> bool {
         match self {
             Body::Ask(_) => true,
-            Body::Raw(raw) => raw.stream,
+            Body::Raw(raw) => raw.vetted.stream,
         }
     }
 

@@ -260,6 +260,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("AI_TIMEOUT", "10m", "How long one AI call may take in all"),
     setting(
+        "AI_RATE",
+        "600",
+        "AI calls that one client may make through the gateway in any 60 seconds, on each node",
+    ),
+    setting("AI_MAX_BODY", "16777216", "Largest body of a request to the gateway in bytes; images are in it"),
+    setting(
         "MAX_COST_PER_JOB",
         "0.35",
         "What one job may cost with all that it starts, in US dollars. A hard limit, in force from the first start; 0 stops all AI calls",

@@ -4,6 +4,8 @@
 //! (`{"error":…,"details":…}`), and the one of newer routes (`{"error":<stable code>,"message":<text>}` plus `fields`).
 //! No body of a 5xx holds a cause; causes are logged where they are met.
 
+mod ai;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -60,6 +62,19 @@ impl ApiError {
 
     fn retry_after(self, secs: u64) -> Self {
         self.header(header::RETRY_AFTER, HeaderValue::from(secs))
+    }
+
+    /// Adds a header that is told by name; what no header can hold is left out.
+    pub fn told_of(self, name: &'static str, value: impl ToString) -> Self {
+        match HeaderValue::from_str(&value.to_string()) {
+            Ok(value) => self.header(HeaderName::from_static(name), value),
+            Err(_) => self,
+        }
+    }
+
+    /// Whether it is what everybody without a valid key is told.
+    pub fn is_wrong_key(&self) -> bool {
+        self.0.status == StatusCode::FORBIDDEN && !self.0.body.contains_key("message")
     }
 
     /// The members of the body, for the verdict on one line of a batch.

@@ -11,6 +11,7 @@ mod context;
 mod error;
 mod file;
 mod gate;
+mod gateway;
 mod guard;
 mod head;
 mod headers;

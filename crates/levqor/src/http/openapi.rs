@@ -31,6 +31,7 @@ use super::scopes;
         (name = "costs", description = "What AI calls cost and used"),
         (name = "billing", description = "Payments through Stripe"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
+        (name = "ai", description = "Calls to AI models under budgets"),
         (name = "backups", description = "Copies of the whole database"),
         (name = "keys", description = "Who may do all this, and who did"),
         (name = "health", description = "How the service does"),

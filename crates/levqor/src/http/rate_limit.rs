@@ -72,6 +72,7 @@ pub struct Limits {
     burst: u32,
     global: u32,
     wrong_keys: Mutex<Limiter>,
+    ai: Mutex<Limiter>,
 }
 
 impl Limits {
@@ -84,6 +85,7 @@ impl Limits {
             global,
             writes: Mutex::new(Limiter::new(burst, global, WINDOW_MS, MAX_CLIENTS)),
             wrong_keys: Mutex::new(Limiter::new(burst, u32::MAX, WINDOW_MS, MAX_CLIENTS)),
+            ai: Mutex::new(Limiter::new(config.ai_rate, u32::MAX, WINDOW_MS, MAX_CLIENTS)),
         }
     }
 
@@ -119,6 +121,11 @@ impl Limits {
                 Ok(left)
             }
         }
+    }
+
+    /// Counts a call to a model, on this node alone: what holds across nodes is the budget.
+    pub fn count_ai(&self, client: IpAddr, now_ms: i64) -> Result<Left> {
+        self.take(&self.ai, client, now_ms)
     }
 
     fn elapsed_ms(&self) -> u64 {

@@ -7,8 +7,9 @@ use std::task::{Context as TaskContext, Poll};
 use axum::Router;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
-use http::{Method, Request};
-use levqor_core::key::Scope::{Admin, Operate, Read, Submit};
+use http::{Method, Request, Uri};
+use levqor_core::key::Scope::{Admin, Ai, Operate, Read, Submit};
+use levqor_core::money::Wire;
 use tower::{Layer, Service};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -17,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    audit, backups, batch, billing, completion, connect, connections, costs, documents, emails, figures,
+    ai, audit, backups, batch, billing, completion, connect, connections, costs, documents, emails, figures,
     health, intake, job_costs, jobs, keys, meter, simulate, status, users, workflows,
 };
 use super::context::Context;
@@ -45,6 +46,11 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(needs(Read, routes!(connect::list_connectors)))
         .routes(needs(Admin, routes!(connections::list_connections, connections::put_connection)))
         .routes(needs(Admin, routes!(connections::get_connection, connections::delete_connection)))
+        // Holders of a key: calls to AI models, in our words and in those of two vendors.
+        .routes(needs(Ai, routes!(ai::complete)))
+        .routes(needs(Ai, routes!(ai::chat_completions)))
+        .routes(needs(Ai, routes!(ai::messages)))
+        .routes(needs(Ai, routes!(ai::list_models)))
         // Holders of a key: looking after it.
         .routes(needs(Read, routes!(jobs::list_jobs)))
         .routes(needs(Read, routes!(jobs::get_job)))
@@ -104,8 +110,11 @@ pub fn finish(routes: Router<Arc<App>>, document: &OpenApi, app: Arc<App>) -> Ro
         .with_state(app)
 }
 
-async fn unknown_path() -> ApiError {
-    ApiError::not_found()
+async fn unknown_path(uri: Uri) -> Response {
+    match uri.path() {
+        path if path.starts_with("/v1/") => ApiError::no_wire_path(path).on_wire(Wire::OpenAiChat),
+        _ => ApiError::not_found().into_response(),
+    }
 }
 
 /// A known path with a method that has no handler. The router adds `Allow`.

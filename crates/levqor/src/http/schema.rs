@@ -1,6 +1,8 @@
 //! Bodies that no type of ours is built for, described for the OpenAPI document: requests are read by core as text, and
 //! errors are made as maps. What stands here must match `levqor_core::intake`, `levqor_core::user` and `error.rs`; the contract's tests compare.
 
+pub mod ai;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

@@ -53,7 +53,10 @@ async fn what_is_no_json_of_ours_is_400_on_every_route_and_changes_nothing() {
                 let json = [("Content-Type", "application/json")];
                 let reply = anon.send_bytes(&method.to_uppercase(), &path, &json, body).await;
                 assert_eq!(reply.status, 400, "{method} {path} with {what}: {reply:?}");
-                assert!(reply.json()["error"].is_string(), "{method} {path} with {what}: {reply:?}");
+                // The wires of vendors have errors of their own shape.
+                let error = &reply.json()["error"];
+                let error = if path.starts_with("/v1/") { &error["code"] } else { error };
+                assert!(error.is_string(), "{method} {path} with {what}: {reply:?}");
                 assert!(reply.body.len() < 1_000, "{method} {path} with {what}: {reply:?}");
             }
         }

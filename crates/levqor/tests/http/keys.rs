@@ -8,7 +8,7 @@ use crate::client::{Client, Connection, LIMIT, Reply};
 use crate::server::{TestServer, check};
 
 const FORBIDDEN: &str = "{\"error\":\"forbidden\"}\n";
-const ALL: [&str; 4] = ["read", "submit", "operate", "admin"];
+const ALL: [&str; 5] = ["read", "submit", "operate", "admin", "ai"];
 
 async fn make(client: &Client, name: &str, scopes: &[&str]) -> (String, String) {
     let reply = client.post("/api/v1/keys", &json!({"name": name, "scopes": scopes}).to_string()).await;
@@ -50,7 +50,10 @@ async fn every_guarded_route_takes_the_one_scope_that_it_names() {
                 if reply.status == 403 {
                     let message =
                         format!("this needs a key with the scope `{needed}`; this one has: {scope}");
-                    assert_eq!(reply.json(), json!({"error": "forbidden", "message": message}));
+                    let own = json!({"error": "forbidden", "message": message});
+                    // Vendors' wires have errors of their own shape.
+                    let told = reply.json()["error"]["message"].as_str() == Some(&message);
+                    assert!(reply.json() == own || (path.starts_with("/v1/") && told), "{path}: {reply:?}");
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The HTTP contract, through the real server on loopback: a real SQLite store, the real engine, raw TCP clients.
 #![allow(clippy::unwrap_used)]
 
+mod ai;
 mod announced;
 mod audit;
 mod backups;

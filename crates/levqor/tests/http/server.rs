@@ -132,6 +132,7 @@ impl TestServer {
         });
         settings.mailer = config.mailer();
         settings.meter = config.stripe.meter();
+        settings.ai = config.ai.settings();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();

@@ -24,6 +24,7 @@ mod prices;
 mod reports;
 mod rollups;
 mod statements;
+mod touched;
 mod types;
 mod verbs;
 mod work;

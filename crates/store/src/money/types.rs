@@ -273,6 +273,18 @@ pub struct BudgetView {
     pub holds: Vec<OpenHold>,
 }
 
+/// A budget that a call counts in, with the figures of the period that it was held in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TouchedBudget {
+    pub budget: String,
+    pub period_key: String,
+    pub subject: String,
+    pub limit: Nano,
+    pub spent: Nano,
+    pub held: Nano,
+    pub ends_at_ms: Option<i64>,
+}
+
 /// A threshold that was passed and that nobody has told yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {

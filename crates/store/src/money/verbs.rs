@@ -16,7 +16,7 @@ use super::statements::{self, Range};
 use super::work::{Done, Work};
 use super::{
     Alert, BookKind, BudgetRow, BudgetView, CallRow, Correction, FROM_SETTING, NewCall, PriceBookRow,
-    Reserved, Room, Settled, Settlement, alerts, budgets, call_rows, policy, prices,
+    Reserved, Room, Settled, Settlement, TouchedBudget, alerts, budgets, call_rows, policy, prices, touched,
 };
 use crate::{Error, Result, Store};
 
@@ -138,6 +138,11 @@ impl Store {
 
     pub async fn find_call(&self, id: CallId) -> Result<Option<CallRow>> {
         self.read(move |tx| Box::pin(call_rows::find(tx, id))).await
+    }
+
+    /// The budgets that the call counts in, narrow before wide.
+    pub async fn budgets_of_call(&self, id: CallId) -> Result<Vec<TouchedBudget>> {
+        self.read(move |tx| Box::pin(touched::of_call(tx, id))).await
     }
 
     /// The calls of a job and its children with their ledgers, oldest first, a thousand at most.

@@ -46,6 +46,15 @@ fn what_a_chat_says_comes_out_the_same_on_every_wire_and_back() {
 }
 
 #[test]
+fn a_body_with_nothing_but_a_question_is_enough() {
+    let body = json!({"model": "x", "messages": [{"role": "user", "content": "Hi"}]});
+
+    for wire in [Wire::OpenAiChat, Wire::Anthropic] {
+        assert_eq!(heard(wire, &body).messages, [Message::text(Role::User, "Hi")]);
+    }
+}
+
+#[test]
 fn what_anthropics_wire_says_is_heard_whole() {
     let ask = heard(
         Wire::Anthropic,

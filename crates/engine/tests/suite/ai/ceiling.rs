@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 
 use levqor_connectors::ai::Provider;
-use levqor_core::money::{CallState, Nano, Shape, Wish};
+use levqor_core::gateway::vet_chat;
+use levqor_core::money::{CallState, Nano, Wish};
 use levqor_engine::ai::{Body, NotHeld, Order, RawBody};
 use levqor_store::{BookKind, CallPlace, Reason};
 use levqor_testkit::{Receiver, wait_until};
@@ -120,14 +121,9 @@ async fn a_body_never_asks_for_more_than_its_permit_allows(database: Database) {
     let base = receiver.url("");
     let node = Node::start(&database, ai_settings(base.trim_end_matches('/')), TestClock::running()).await;
     let raw = json!({"model": "another", "messages": [{"role": "user", "content": "Hi"}],
-        "max_tokens": 1_000_000, "max_completion_tokens": 1_000_000, "stream": true});
-    let raw = Body::Raw(RawBody {
-        json: raw.as_object().unwrap().clone(),
-        shape: Shape { messages: 1, choices: 1, ..Shape::default() },
-        attached_bytes: 0,
-        headers: vec![("x-test".to_owned(), "1".to_owned())],
-        stream: false,
-    });
+        "max_tokens": 1_000_000, "max_completion_tokens": 1_000_000});
+    let vetted = vet_chat(&raw.to_string()).unwrap();
+    let raw = Body::Raw(RawBody { vetted, headers: vec![("x-test".to_owned(), "1".to_owned())] });
 
     let open_ended = Order { wish: Wish::default(), fit: true, ..question(SOL, "Hello", 1) };
     for order in [open_ended.clone(), Order { body: raw, ..open_ended }] {

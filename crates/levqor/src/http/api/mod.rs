@@ -1,5 +1,6 @@
 //! The handlers, one file per resource.
 
+pub mod ai;
 pub mod audit;
 pub mod backups;
 pub mod batch;

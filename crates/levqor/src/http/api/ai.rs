@@ -1,0 +1,145 @@
+//! Calls to AI models: one route in our own words, and the wires of OpenAI and Anthropic.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, StatusCode};
+use levqor_core::gateway::{Refused, Vetted, vet_chat, vet_messages};
+use levqor_core::money::Wire;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::App;
+use crate::http::body::json;
+use crate::http::context::Context;
+use crate::http::error::Result;
+use crate::http::gateway::{self, answer_stream, answer_whole};
+use crate::http::schema::NamedError;
+use crate::http::schema::ai::{CompleteBody, CompleteView, WireError};
+
+/// Make one call to an AI model, under all budgets that bind it.
+#[utoipa::path(post, path = "/api/v1/ai/complete", tag = "ai", security(("ApiKey" = []), ("BearerKey" = [])), request_body = CompleteBody,
+    params(("x-levqor-tags" = Option<String>, Header, description = "More tags: `team=a,env=prod`")),
+    responses((status = 200, body = CompleteView),
+        (status = 402, description = "A budget is spent: `x-levqor-*` headers say which, and when it resets", body = NamedError),
+        (status = 404, description = "No such model", body = NamedError),
+        (status = 422, description = "Nobody knows what the model costs, or the provider refused the request", body = NamedError),
+        (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = NamedError),
+        (status = 502, description = "The provider failed, or its answer does not fit the schema", body = NamedError),
+        (status = 504, description = "The provider did not answer in time", body = NamedError)))]
+pub async fn complete(State(app): State<Arc<App>>, context: Context, request: Request) -> Result<Response> {
+    let entered = app.enter_ai(&context, request, false).await?;
+    gateway::complete(&app, entered).await
+}
+
+/// OpenAI's chat completions: change the base URL of a client to this server's `/v1`.
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "ai", security(("BearerKey" = []), ("ApiKey" = [])), request_body = Object,
+    params(("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
+    responses((status = 200, description = "As OpenAI answers; with `stream` as server-sent events", body = Object),
+        (status = 400, description = "A member has no bound, or is wrong", body = WireError),
+        (status = 401, description = "No valid key", body = WireError),
+        (status = 402, description = "A budget is spent: `x-levqor-*` headers say which, and when it resets", body = WireError),
+        (status = 403, description = "A key without the scope `ai`", body = WireError),
+        (status = 404, description = "No such model", body = WireError),
+        (status = 408, description = "The body came too slowly", body = WireError),
+        (status = 413, description = "The body is too large", body = WireError),
+        (status = 422, description = "Nobody knows what the model costs", body = WireError),
+        (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = WireError),
+        (status = 502, description = "The provider failed", body = WireError),
+        (status = 503, description = "Try again; see `Retry-After`", body = WireError),
+        (status = 504, description = "The provider did not answer in time", body = WireError)))]
+pub async fn chat_completions(State(app): State<Arc<App>>, context: Context, request: Request) -> Response {
+    on_wire(&app, &context, request, Wire::OpenAiChat, vet_chat).await
+}
+
+/// Anthropic's messages: change the base URL of a client to this server.
+#[utoipa::path(post, path = "/v1/messages", tag = "ai", security(("ApiKey" = []), ("BearerKey" = [])), request_body = Object,
+    params(("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
+    responses((status = 200, description = "As Anthropic answers; with `stream` as server-sent events", body = Object),
+        (status = 400, description = "A member has no bound, or is wrong", body = WireError),
+        (status = 401, description = "No valid key", body = WireError),
+        (status = 402, description = "A budget is spent: `x-levqor-*` headers say which, and when it resets", body = WireError),
+        (status = 403, description = "A key without the scope `ai`", body = WireError),
+        (status = 404, description = "No such model", body = WireError),
+        (status = 408, description = "The body came too slowly", body = WireError),
+        (status = 413, description = "The body is too large", body = WireError),
+        (status = 422, description = "Nobody knows what the model costs", body = WireError),
+        (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = WireError),
+        (status = 502, description = "The provider failed", body = WireError),
+        (status = 503, description = "Try again; see `Retry-After`", body = WireError),
+        (status = 504, description = "The provider did not answer in time", body = WireError)))]
+pub async fn messages(State(app): State<Arc<App>>, context: Context, request: Request) -> Response {
+    on_wire(&app, &context, request, Wire::Anthropic, vet_messages).await
+}
+
+async fn on_wire(
+    app: &App,
+    context: &Context,
+    request: Request,
+    wire: Wire,
+    vet: fn(&str) -> Result<Vetted, Refused>,
+) -> Response {
+    let answered = async {
+        let entered = app.enter_ai(context, request, true).await?;
+        let vetted = vet(&entered.body)?;
+        let asked = app.hold_vetted(entered, vetted).await?;
+        if asked.stream { answer_stream(app, asked).await } else { answer_whole(app, asked).await }
+    };
+    answered.await.unwrap_or_else(|error| error.on_wire(wire))
+}
+
+/// A model, in a shape that OpenAI's and Anthropic's SDKs both read.
+#[derive(Serialize, ToSchema)]
+pub struct ModelView {
+    created: i64,
+    #[schema(example = "1970-01-01T00:00:00Z")]
+    created_at: &'static str,
+    display_name: String,
+    #[schema(example = "openai/gpt-6-sol")]
+    id: String,
+    #[schema(example = "model")]
+    object: &'static str,
+    #[schema(example = "openai")]
+    owned_by: String,
+    r#type: &'static str,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct ModelList {
+    data: Vec<ModelView>,
+    first_id: Option<String>,
+    has_more: bool,
+    last_id: Option<String>,
+    #[schema(example = "list")]
+    object: &'static str,
+}
+
+/// List the models that have a price and a configured provider.
+#[utoipa::path(get, path = "/v1/models", tag = "ai", security(("BearerKey" = []), ("ApiKey" = [])),
+    responses((status = 200, body = ModelList),
+        (status = 401, description = "No valid key", body = WireError),
+        (status = 403, description = "A key without the scope `ai`", body = WireError)))]
+pub async fn list_models(State(app): State<Arc<App>>, context: Context, headers: HeaderMap) -> Response {
+    let listed = async {
+        app.require_ai_key(&context, &headers, true)?;
+        let models = app.engine.ai().models().await?;
+        let view = |model: levqor_engine::ai::Model| {
+            let id = format!("{}/{}", model.provider, model.price.model);
+            ModelView {
+                created: 0,
+                created_at: "1970-01-01T00:00:00Z",
+                display_name: id.clone(),
+                id,
+                object: "model",
+                owned_by: model.provider,
+                r#type: "model",
+            }
+        };
+        let data: Vec<ModelView> = models.into_iter().map(view).collect();
+        let (first_id, last_id) = (data.first().map(|it| it.id.clone()), data.last().map(|it| it.id.clone()));
+        let list = ModelList { data, first_id, has_more: false, last_id, object: "list" };
+        Ok::<_, crate::http::error::ApiError>(json(StatusCode::OK, &list).into_response())
+    };
+    listed.await.unwrap_or_else(|error| error.on_wire(Wire::OpenAiChat))
+}

@@ -1,0 +1,90 @@
+//! From a vetted request to a committed hold: which provider it goes to, in its own words or translated.
+
+use levqor_connectors::ai::{Limits, Provider, hear};
+use levqor_core::gateway::{Found, Vetted, find_model, vet_betas, with_provider};
+use levqor_core::job::Tags;
+use levqor_core::money::Wire;
+use levqor_engine::ai::{Body, Order, RawBody, Ready};
+
+use super::Entered;
+use crate::http::App;
+use crate::http::error::{ApiError, Result};
+
+/// Anthropic's header of experiments.
+const BETA: &str = "anthropic-beta";
+
+/// A call with its hold, and how its answer is told.
+pub struct Asked {
+    pub ready: Ready,
+    pub wire: Wire,
+    pub stream: bool,
+    /// It goes out, and comes back, in the caller's own words.
+    pub is_raw: bool,
+    pub wants_usage: bool,
+    /// `provider/name`, of what is called.
+    pub model: String,
+}
+
+impl App {
+    /// Holds what the vetted request can cost at most.
+    pub async fn hold_vetted(&self, entered: Entered, vetted: Vetted) -> Result<Asked> {
+        let Entered { key, tags, headers, .. } = entered;
+        let found = self.find_ai_model(&vetted.model).await?;
+        let provider = self.find_ai_provider(&found)?;
+        let betas = headers.get(BETA).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        vet_betas(betas)?;
+        let (wire, stream, wants_usage) = (vetted.wire, vetted.stream, vetted.wants_usage);
+        let is_raw = provider.wire == wire;
+        let model = format!("{}/{}", found.provider, found.model);
+        let (wish, terms, user) = (vetted.wish, vetted.terms, vetted.user.clone());
+        let body = if is_raw {
+            let betas = (BETA.to_owned(), betas.to_owned());
+            let headers =
+                if betas.1.is_empty() || wire != Wire::Anthropic { Vec::new() } else { vec![betas] };
+            Body::Raw(RawBody { vetted, headers })
+        } else {
+            Body::Ask(hear(wire, vetted.text(), &found.model)?)
+        };
+        // A whole answer shows no life before its end.
+        let limits = if is_raw && !stream { self.ai_limits_whole() } else { self.ai_limits() };
+        let order = Order { body, wish, terms, user, tags, ..self.ai_order(found, key, limits) };
+        let ready = self.hold_ai(order).await?;
+        Ok(Asked { ready, wire, stream, is_raw, wants_usage, model })
+    }
+
+    pub async fn hold_ai(&self, order: Order) -> Result<Ready> {
+        let held = self.engine.ai().hold(order).await;
+        held.map_err(|not_held| ApiError::not_held(not_held, self.clock.now_ms()))
+    }
+
+    /// An order of this model for this key, with nothing in it yet.
+    pub fn ai_order(&self, found: Found, key: String, limits: Limits) -> Order {
+        let order = Order::of_ask("", Default::default(), limits);
+        Order { provider: found.provider, model: found.model, key: Some(key), tags: Tags::new(), ..order }
+    }
+
+    /// The model that a name means.
+    pub async fn find_ai_model(&self, name: &str) -> Result<Found> {
+        let providers: Vec<&str> = self.config.ai.providers.iter().map(|it| it.name.as_str()).collect();
+        if let Some(found) = with_provider(&providers, name) {
+            return Ok(found);
+        }
+        let models = self.engine.ai().models().await?;
+        let models = models.iter().map(|model| (model.provider.as_str(), model.price.model.as_str()));
+        Ok(find_model(&providers, models, name)?)
+    }
+
+    pub fn find_ai_provider(&self, found: &Found) -> Result<&Provider> {
+        let provider = self.config.ai.providers.iter().find(|it| it.name == found.provider);
+        provider.ok_or_else(ApiError::internal)
+    }
+
+    pub fn ai_limits(&self) -> Limits {
+        self.config.ai.settings().limits
+    }
+
+    fn ai_limits_whole(&self) -> Limits {
+        let limits = self.ai_limits();
+        Limits { first_byte_ms: limits.total_ms, ..limits }
+    }
+}
