@@ -78,6 +78,8 @@ pub struct Counters {
     pub ai_alarms: AtomicU64,
     pub meter_events_told: AtomicU64,
     pub meter_tries_failed: AtomicU64,
+    /// Times that a model was not called any more because it did not answer reliably.
+    pub ai_breaks: AtomicU64,
 }
 
 impl Counters {

@@ -118,6 +118,7 @@ impl Engine {
             settings.vendors.clone(),
         );
         let governor = ai::Governor::new(&settings.ai, &settings.outbound, settings.user_agent.clone());
+        store.pause_when_assumed(settings.ai.assumed_share_ppm);
         let shared = Shared {
             ai: governor,
             definitions: definitions::Definitions::default(),

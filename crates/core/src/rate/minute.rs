@@ -81,10 +81,11 @@ impl Minute {
         Ok(second)
     }
 
-    /// A request of this slot used other than what was counted for it.
-    pub fn correct(&mut self, second: i64, counted: u64, used: u64) {
+    /// A request of this slot used other than what was counted for it; `None`: it never went out.
+    pub fn correct(&mut self, second: i64, counted: u64, used: Option<u64>) {
         if let Some(slot) = self.0.iter_mut().find(|slot| slot.second == second) {
-            slot.tokens = slot.tokens.saturating_sub(counted).saturating_add(used);
+            slot.tokens = slot.tokens.saturating_sub(counted).saturating_add(used.unwrap_or(0));
+            slot.requests = slot.requests.saturating_sub(u64::from(used.is_none()));
         }
     }
 }
@@ -122,9 +123,15 @@ mod tests {
         assert_eq!(minute.take(&limits(9, 100), 80, 500), Ok(0));
         assert_eq!(minute.take(&limits(9, 100), 30, 2_500), Err(58_500));
 
-        minute.correct(0, 80, 20);
+        minute.correct(0, 80, Some(20));
         assert_eq!(minute.take(&limits(9, 100), 30, 2_500), Ok(2));
         assert_eq!(minute.take(&limits(2, 100), 1, 3_000), Err(58_000), "requests are counted as well");
+        minute.correct(2, 30, None);
+        assert_eq!(
+            minute.take(&limits(2, 100), 80, 3_000),
+            Ok(3),
+            "one that never went out gives all of it back"
+        );
         assert_eq!(minute.take(&limits(2, 100), 1, 61_000), Ok(61));
     }
 

@@ -11,7 +11,9 @@ use levqor_connectors::ai::{Answer, Event, Exchange, Gather, Limits, Outgoing, P
 use levqor_core::money::{Alarm, Bound, CallId, Charge, Ending, Nano, Permit, Price, Terms, charge};
 use levqor_store::{Settled, Settlement};
 
+use super::health::{Slot, Try};
 use super::settle::{self, Uncharged};
+use super::told;
 use crate::Shared;
 use crate::figures::Counters;
 
@@ -24,6 +26,9 @@ pub(super) struct Placed {
     pub provider: Arc<Provider>,
     pub price: Arc<Price>,
     pub terms: Terms,
+    /// It tries whether the model answers again.
+    pub trying: Option<Arc<Try>>,
+    pub slot: Option<Slot>,
 }
 
 /// A committed hold with the request that it was made for. Dropped, it gives the hold back.
@@ -135,7 +140,10 @@ impl Reading {
     async fn over(self) -> Over {
         let Reading { placed, exchange, sent_at_ms } = self;
         let answer = exchange.end().await;
-        let Placed { shared, call, held, provider, price, terms } = &placed;
+        let Placed { shared, call, held, provider, price, terms, .. } = &placed;
+        if let Some(until_ms) = told::until_ms(&answer, shared.clock.now_ms()) {
+            shared.ai.health.told(&price.provider, &price.model, until_ms);
+        }
         let charge = charge(&answer.ending, provider.profile, price, terms, *held);
         let cost = match &charge {
             Charge::Release => Nano::ZERO,

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use levqor_connectors::ai::{Outgoing, Provider};
 use levqor_core::money::{
-    Allowances, Bound, CallId, Fit, MAX_AMOUNT, Nano, Price, Shape, Terms, Tier, Wish, fit,
+    Allowances, Bound, CallId, Fit, MAX_AMOUNT, Nano, Permit, Price, Shape, Terms, Tier, Wish, fit,
 };
 use levqor_store::{NewCall, Reserved, Room};
 
 use super::call::{Placed, Ready};
+use super::health::{Slot, Try};
 use super::providers::is_served;
 use super::{NotHeld, Order};
 use crate::Shared;
@@ -54,12 +55,16 @@ async fn try_hold(shared: &Arc<Shared>, order: Order) -> Result<Ready, NotHeld> 
     shared.ai.house.in_force(shared).await?;
     let weighed = weigh(shared, order).await?;
     let price_id = shared.ai.prices.keep(&shared.store, &weighed.price).await?;
+    let vendor = weighed.provider.vendor();
+    let trying = shared.ai.health.gate(shared, vendor, &weighed.order.model).await?;
     let mut bound = weighed.bound;
+    let tokens = bound.input_tokens.saturating_add(bound.output_tokens);
+    let slot = shared.ai.health.take(shared, vendor, tokens).await?;
     let mut tries = 1;
     loop {
         let call = weighed.call(shared, &price_id, bound);
         let refusal = match shared.store.reserve(call.clone()).await? {
-            Reserved::Granted(permit) => return Ok(weighed.ready(shared, bound, permit)),
+            Reserved::Granted(permit) => return Ok(weighed.ready(shared, bound, permit, trying, slot)),
             Reserved::Known { call, state } => return Err(NotHeld::Known { call, state }),
             Reserved::Refused(refusal) => refusal,
         };
@@ -69,6 +74,9 @@ async fn try_hold(shared: &Arc<Shared>, order: Order) -> Result<Ready, NotHeld> 
         };
         // Once more even where nothing fits: the budget's no then speaks of the shortest answer worth having.
         if smaller.amount >= bound.amount {
+            if let Some(slot) = slot {
+                shared.ai.health.correct(shared, &slot, None).await;
+            }
             return Err(NotHeld::Budget(refusal));
         }
         bound = smaller;
@@ -139,7 +147,14 @@ impl Weighed {
         self.body = self.order.body.render(&self.provider, &self.order.model, output_tokens);
     }
 
-    fn ready(mut self, shared: &Arc<Shared>, bound: Bound, permit: levqor_core::money::Permit) -> Ready {
+    fn ready(
+        mut self,
+        shared: &Arc<Shared>,
+        bound: Bound,
+        permit: Permit,
+        trying: Option<Arc<Try>>,
+        slot: Option<Slot>,
+    ) -> Ready {
         // What the permit allows, and nothing else, is what goes out.
         if permit.output_tokens() != self.bound.output_tokens {
             self.write(permit.output_tokens());
@@ -157,6 +172,8 @@ impl Weighed {
             provider: self.provider,
             price: self.price,
             terms: self.terms,
+            trying,
+            slot,
         };
         Ready { placed, bound, permit, outgoing, limits: self.order.limits }
     }

@@ -1,12 +1,15 @@
 //! Calls to AI models under budgets: who may be called, what a call may cost, and that it is paid for once.
 //!
 //! The walk of a call: `order` (what is wanted) → `hold` (its price, its upper bound, a committed hold) → `call` (sent, read,
-//! charged). `prices` and `providers` are what is known beforehand, `house` keeps what nobody waits for.
+//! charged). `prices` and `providers` are what is known beforehand, `health` (with `breaker` and `told`)
+//! which models may be called now, `house` keeps what nobody waits for.
 //!
 //! Invariants: no byte leaves without a permit, and no permit is made here; whatever was sent is charged, by whoever reads
 //! the answer, by a task when nobody reads it any more, or by the sweep; nothing here sends a request twice.
 
+mod breaker;
 mod call;
+mod health;
 mod hold;
 mod house;
 mod not_held;
@@ -15,18 +18,20 @@ mod prices;
 mod providers;
 mod settings;
 mod settle;
+mod told;
 
 use std::sync::Arc;
 
 use levqor_connectors::net::Client;
 use levqor_core::address::OutboundPolicy;
+use levqor_core::audit::Actor;
 use levqor_core::money::{Bound, Price};
-use levqor_store::Room;
+use levqor_store::{Quarantine, Room};
 
 pub use call::{Open, Over, Ready};
 pub use not_held::{NotHeld, Pause};
 pub use order::{Body, Order, RawBody};
-pub use settings::{AiSettings, ProviderLimits};
+pub use settings::AiSettings;
 
 pub(crate) use hold::hold;
 pub(crate) use house::{sweep, until_in_force};
@@ -39,6 +44,7 @@ pub(crate) struct Governor {
     client: Client,
     prices: prices::Prices,
     house: house::House,
+    health: health::Health,
 }
 
 impl Governor {
@@ -48,6 +54,7 @@ impl Governor {
             providers: providers::Providers::new(&settings.providers),
             prices: prices::Prices::default(),
             house: house::House::default(),
+            health: health::Health::new(&settings.provider_limits),
         }
     }
 }
@@ -97,6 +104,24 @@ impl Ai {
     /// Runs what reads an answer, whoever waits for it; the process waits for it when it stops.
     pub fn spawn(&self, reading: impl Future<Output = ()> + Send + 'static) {
         settle::in_background(&self.shared, reading);
+    }
+
+    /// Models that cost more than their price list says, and are not called until somebody lifts that.
+    pub async fn quarantines(&self) -> levqor_store::Result<Vec<Quarantine>> {
+        self.shared.store.list_quarantines().await
+    }
+
+    /// Lets a model be called again. False: it was not in quarantine.
+    pub async fn lift_quarantine(
+        &self,
+        provider: &str,
+        model: &str,
+        by: &Actor,
+    ) -> levqor_store::Result<bool> {
+        let now_ms = self.shared.clock.now_ms();
+        let lifted = self.shared.store.lift_quarantine(provider, model, by, now_ms).await?;
+        self.shared.ai.health.forget_quarantines();
+        Ok(lifted)
     }
 
     /// To be called when a price list was activated: the next call looks at the prices again. Other nodes do within seconds.

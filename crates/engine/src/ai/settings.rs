@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use levqor_connectors::ai::{Limits, Provider};
 use levqor_core::money::Nano;
+use levqor_core::rate::MinuteLimits;
 
 /// Providers, limits, and the budgets that are in force from the first start.
 #[derive(Clone, Debug)]
 pub struct AiSettings {
     pub providers: Vec<Provider>,
-    /// By the provider's name.
-    pub provider_limits: BTreeMap<String, ProviderLimits>,
+    /// What a provider allows its key in any minute, by the provider's name; all nodes share it.
+    pub provider_limits: BTreeMap<String, MinuteLimits>,
     /// What one job may cost with all its children.
     pub per_job: Nano,
     /// What everything may cost in a day (UTC).
@@ -19,13 +20,6 @@ pub struct AiSettings {
     pub limits: Limits,
     /// In millionths: calls pause when more than this share of a budget's period is only assumed.
     pub assumed_share_ppm: u32,
-}
-
-/// What a provider allows its key in any minute; `None`: it does not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProviderLimits {
-    pub requests_per_minute: Option<u32>,
-    pub tokens_per_minute: Option<u64>,
 }
 
 impl Default for AiSettings {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use levqor_core::money::Charge;
+use levqor_core::money::{Alarm, Charge};
 use levqor_store::{Error, Settled, Settlement};
 
 use super::call::Placed;
@@ -56,6 +56,24 @@ pub(super) fn charged(placed: &Placed, settlement: &Settlement) {
     let took_ms = settlement.sent_at_ms.map(|sent_at_ms| settlement.at_ms - sent_at_ms);
     let (provider, model) = (&placed.price.provider, &placed.price.model);
     placed.shared.ai_figures.charged(provider, model, &settlement.charge, placed.held, took_ms);
+    let health = &placed.shared.ai.health;
+    let name = (provider.clone(), model.clone());
+    health.ended(&placed.shared, name, settlement, placed.trying.as_deref());
+    let used = match &settlement.charge {
+        Charge::Settle { usage, .. } => Some(usage.input_total().saturating_add(usage.output_total())),
+        Charge::Release => Some(0),
+        Charge::Assume { .. } => None,
+    };
+    let (shared, slot) = (placed.shared.clone(), placed.slot.clone());
+    if let (Some(slot), Some(used)) = (slot, used) {
+        in_background(
+            &placed.shared,
+            async move { shared.ai.health.correct(&shared, &slot, Some(used)).await },
+        );
+    }
+    if matches!(alarm, Some(Alarm::Overrun { .. })) {
+        health.forget_quarantines();
+    }
     if let Some(alarm) = alarm {
         Counters::add(&counters.ai_alarms, 1);
         tracing::error!(call = %placed.call, model = placed.price.name(), %alarm, "an AI call was not charged as it should be");

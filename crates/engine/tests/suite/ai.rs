@@ -3,4 +3,5 @@
 mod ceiling;
 mod drops;
 mod periods;
+mod waits;
 mod world;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use levqor_connectors::ai::{Limits, Provider};
 use levqor_core::duration::format_duration;
 use levqor_core::money::{MAX_AMOUNT, Nano};
+use levqor_core::rate::MinuteLimits;
 use levqor_engine::ai::AiSettings;
 
 use super::ConfigError;
@@ -41,6 +42,9 @@ pub struct Ai {
     pub max_cost_per_day: Nano,
     pub first_byte: Duration,
     pub timeout: Duration,
+    /// By the provider's name.
+    pub limits: BTreeMap<String, MinuteLimits>,
+    pub assumed_share_percent: u32,
 }
 
 impl Ai {
@@ -52,7 +56,8 @@ impl Ai {
             per_job: self.max_cost_per_job,
             per_day: self.max_cost_per_day,
             limits: Limits { first_byte_ms: ms(self.first_byte), total_ms: ms(self.timeout) },
-            ..AiSettings::default()
+            provider_limits: self.limits.clone(),
+            assumed_share_ppm: self.assumed_share_percent * 10_000,
         }
     }
 
@@ -76,6 +81,8 @@ impl Ai {
             "MAX_COST_PER_DAY" => self.max_cost_per_day.to_string(),
             "AI_FIRST_BYTE" => duration(self.first_byte),
             "AI_TIMEOUT" => duration(self.timeout),
+            "AI_LIMITS" => self.limits.iter().map(shown_limits).collect::<Vec<_>>().join(","),
+            "AI_ASSUMED_SHARE" => self.assumed_share_percent.to_string(),
             _ => return None,
         })
     }
@@ -107,6 +114,8 @@ pub(super) fn ai(vars: &Vars<'_>) -> Result<Ai, ConfigError> {
     no_key_without_provider(vars, &own)?;
     let most = Duration::from_secs(3_600);
     Ok(Ai {
+        limits: limits(vars, &own)?,
+        assumed_share_percent: vars.number("AI_ASSUMED_SHARE", 1, 100, 10)? as u32,
         providers,
         base_urls,
         own,
@@ -197,6 +206,48 @@ fn no_key_without_provider(vars: &Vars<'_>, own: &BTreeMap<String, String>) -> R
     }
 }
 
+/// `name=requests/tokens` a minute, separated by commas; either may be left out.
+fn limits(
+    vars: &Vars<'_>,
+    own: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, MinuteLimits>, ConfigError> {
+    let mut limits = BTreeMap::new();
+    let entries = vars.get("AI_LIMITS").unwrap_or_default().split(',').map(str::trim);
+    for entry in entries.filter(|entry| !entry.is_empty()) {
+        let wrong = |allowed: &str| ConfigError::wrong("AI_LIMITS", entry, allowed);
+        let form = "expected NAME=REQUESTS/TOKENS a minute with commas between, such as openai=500/200000 or groq=30";
+        let (name, numbers) = entry.split_once('=').ok_or_else(|| wrong(form))?;
+        let (requests, tokens) = numbers.split_once('/').unwrap_or((numbers, ""));
+        let number = |text: &str| match text.trim() {
+            "" => Ok(None),
+            text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                text.parse::<u32>().ok().filter(|number| *number > 0).map(Some).ok_or_else(|| wrong(form))
+            }
+            _ => Err(wrong(form)),
+        };
+        let limit = MinuteLimits { requests: number(requests)?, tokens: number(tokens)?.map(u64::from) };
+        let name = name.trim();
+        let is_known =
+            name == "azure" || own.contains_key(name) || KNOWN.iter().any(|(known, ..)| *known == name);
+        if !is_known {
+            return Err(wrong("there is no provider of this name"));
+        }
+        if limit == MinuteLimits::default() {
+            return Err(wrong(form));
+        }
+        if limits.insert(name.to_owned(), limit).is_some() {
+            return Err(wrong("the name is there twice"));
+        }
+    }
+    Ok(limits)
+}
+
+fn shown_limits((name, limits): (&String, &MinuteLimits)) -> String {
+    let requests = limits.requests.map_or_else(String::new, |number| number.to_string());
+    let tokens = limits.tokens.map_or_else(String::new, |number| format!("/{number}"));
+    format!("{name}={requests}{tokens}")
+}
+
 fn amount(vars: &Vars<'_>, name: &str, default: Nano) -> Result<Nano, ConfigError> {
     let Some(text) = vars.get(name) else { return Ok(default) };
     Nano::parse(text).map_err(|problem| {
@@ -253,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_providers_are_read_and_shown() {
+        let ai = config(&[("AI_LIMITS", "openai=500/200000, groq=30,anthropic=/40000")]).unwrap();
+
+        let limit = |requests, tokens| MinuteLimits { requests, tokens };
+        assert_eq!(ai.limits["openai"], limit(Some(500), Some(200_000)));
+        assert_eq!(ai.limits["groq"], limit(Some(30), None));
+        assert_eq!(ai.limits["anthropic"], limit(None, Some(40_000)));
+        assert_eq!(ai.shown("AI_LIMITS").unwrap(), "anthropic=/40000,groq=30,openai=500/200000");
+    }
+
+    #[test]
     fn every_known_provider_has_variables_and_its_own_address_as_default() {
         for name in Provider::names().filter(|name| *name != RESPONSES) {
             let (_, key, url) = KNOWN.iter().find(|(known, ..)| *known == name).unwrap();
@@ -281,6 +343,13 @@ mod tests {
             (&[("AI_PROVIDERS", "a=http://h,a=http://i")], &["AI_PROVIDERS", "twice"]),
             (&[("AI_KEY_VLMM", "p4ss"), ("AI_PROVIDERS", "vllm=http://h")], &["AI_KEY_VLMM", "AI_PROVIDERS"]),
             (&[("AI_KEY_VLLM", "p4 ss"), ("AI_PROVIDERS", "vllm=http://h")], &["AI_KEY_VLLM", "visible"]),
+            (&[("AI_LIMITS", "openai")], &["AI_LIMITS", "NAME=REQUESTS/TOKENS"]),
+            (&[("AI_LIMITS", "openai=/")], &["AI_LIMITS", "openai=/"]),
+            (&[("AI_LIMITS", "openai=0")], &["AI_LIMITS", "openai=0"]),
+            (&[("AI_LIMITS", "openai=5,openai=6")], &["AI_LIMITS", "twice"]),
+            (&[("AI_LIMITS", "acme=5")], &["AI_LIMITS", "acme", "no provider"]),
+            (&[("AI_LIMITS", "openai=5000000000")], &["AI_LIMITS", "5000000000"]),
+            (&[("AI_ASSUMED_SHARE", "0")], &["AI_ASSUMED_SHARE", "1 to 100"]),
             (&[("AI_TIMEOUT", "2h")], &["AI_TIMEOUT", "2h", "3600s"]),
         ];
 

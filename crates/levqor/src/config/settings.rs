@@ -266,6 +266,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("AI_MAX_BODY", "16777216", "Largest body of a request to the gateway in bytes; images are in it"),
     setting(
+        "AI_LIMITS",
+        "",
+        "Requests and tokens that a provider allows your key in a minute: `openai=500/200000,groq=30,anthropic=/40000`; calls wait, on all nodes together",
+    ),
+    setting(
+        "AI_ASSUMED_SHARE",
+        "10",
+        "Percent of a budget's hour, day, week or month that calls of unknown cost may take before AI calls pause; 100: they never do",
+    ),
+    setting(
         "MAX_COST_PER_JOB",
         "0.35",
         "What one job may cost with all that it starts, in US dollars. A hard limit, in force from the first start; 0 stops all AI calls",

@@ -97,8 +97,14 @@ impl Store {
         })
     }
 
-    /// Says what a request of this slot used in place of what was counted for it.
-    pub async fn correct_minute(&self, provider: &str, slot: i64, counted: u64, used: u64) -> Result<()> {
+    /// Says what a request of this slot used in place of what was counted for it; `None`: it never went out.
+    pub async fn correct_minute(
+        &self,
+        provider: &str,
+        slot: i64,
+        counted: u64,
+        used: Option<u64>,
+    ) -> Result<()> {
         self.minute(provider, move |minute, _| minute.correct(slot, counted, used)).await
     }
 

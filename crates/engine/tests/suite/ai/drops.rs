@@ -105,7 +105,8 @@ async fn a_crash_between_hold_and_charge_is_swept_and_charged_in_full(database: 
 
 async fn what_went_wrong_is_charged_as_the_table_says(database: Database) {
     let mock = mock().await;
-    let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
+    let clock = TestClock::running();
+    let node = Node::start(&database, ai_settings(&mock.url()), clock.clone()).await;
     let faults = [Fault::Status(429), Fault::Status(500), Fault::DropReply, Fault::Cut, Fault::NoUsage];
 
     for (fault, expected) in faults.into_iter().zip(["release", "assume", "assume", "assume", "assume"]) {
@@ -118,6 +119,8 @@ async fn what_went_wrong_is_charged_as_the_table_says(database: Database) {
         };
         assert_eq!(found, expected, "{fault:?}: {:?}", over.answer.ending);
         assert!(over.settlement.failure.is_some(), "{fault:?}");
+        // A provider that was told to wait for is waited for.
+        clock.advance(2_000);
         // One that goes well in between: trouble in a row would be another matter.
         call(&node, question(SOL, "Hello", 100)).await.unwrap();
     }

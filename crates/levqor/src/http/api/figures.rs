@@ -109,6 +109,7 @@ pub async fn get_metrics(
         ("ai_alarms", "Charges of AI calls that deserve a look", &counters.ai_alarms),
         ("meter_events_told", "Amounts told to Stripe by this node", &counters.meter_events_told),
         ("meter_tries_failed", "Tries to tell an amount that failed", &counters.meter_tries_failed),
+        ("ai_models_broken", "Times that a model was left alone after trouble in a row", &counters.ai_breaks),
     ];
     figures.extend(
         counted.iter().map(|(name, help, counter)| Figure::counter(name, help, counter.load(Relaxed))),
