@@ -114,6 +114,8 @@ pub struct ClaimedJob {
     pub callback_url: Option<String>,
     pub priority: Priority,
     pub tags: Tags,
+    /// Who submitted it.
+    pub caller: String,
     pub started_at_ms: i64,
     /// Process deaths so far while this job was running.
     pub deaths: i64,

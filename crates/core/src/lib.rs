@@ -4,6 +4,7 @@
 //! of ours but the one that callbacks name. Everything here can be tested with literal values.
 
 pub mod address;
+pub mod answer;
 pub mod audit;
 pub mod backup;
 pub mod budget;
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod payment;
 pub mod plan;
 pub mod rate;
+pub mod redact;
 pub mod retry;
 pub mod schema;
 pub mod scope;
@@ -35,6 +37,7 @@ pub mod seal;
 pub mod signature;
 pub mod state;
 pub mod stripe;
+pub mod talk;
 pub mod template;
 pub mod user;
 pub mod workflow;

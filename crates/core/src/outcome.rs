@@ -14,6 +14,8 @@ pub enum Outcome {
     },
     /// It rests until then, without a slot, and counts as done after that.
     Wait { until_ms: i64 },
+    /// It cannot go on for a reason that passes: it rests until then, without a slot, and goes on as the same attempt.
+    Pause { until_ms: i64, error: JobError },
     /// It failed for good; running it again would not help.
     Fail { error: JobError },
 }

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::job::{JobError, StepRow, StepStatus};
 use crate::scope::StepOutputs;
-use crate::workflow::{Definition, Rerun, Step};
+use crate::workflow::{Definition, Rerun, Step, StepKind};
 
 /// The code of a step that may or may not have happened when its process died.
 pub const LOST: &str = "lost";
@@ -243,6 +243,16 @@ impl<'a> History<'a> {
             },
             (StepStatus::Waiting, Some(until_ms)) if until_ms > now_ms => Standing::Resting { until_ms },
             (StepStatus::Failed, Some(until_ms)) => Standing::Resting { until_ms },
+            // A step that waits for money or for a provider goes on where it was, as the same attempt.
+            (StepStatus::Waiting, _) if matches!(step.kind, StepKind::Ai(_)) => {
+                let since_retry =
+                    rows.iter().rev().take_while(|row| row.status != StepStatus::Retried).count();
+                Standing::Due {
+                    attempt: last.attempt,
+                    attempt_in_budget: since_retry as i64,
+                    action: Action::Perform,
+                }
+            }
             (StepStatus::Waiting, _) => {
                 Standing::Due { attempt: last.attempt, attempt_in_budget: 1, action: Action::EndWait }
             }

@@ -89,6 +89,7 @@ pub(crate) async fn hint_loop(shared: Arc<Shared>) {
             hint = hints.recv() => match hint {
                 Ok(Hint::Ended(ids)) => {
                     shared.watchers.ended(&ids);
+                    shared.short.ended(&ids);
                     for id in shared.running.stoppable_among(&ids) {
                         look_at(&shared, id).await;
                     }

@@ -11,6 +11,7 @@ use levqor_core::workflow::Definition;
 
 use crate::Engine;
 use crate::definitions::{Current, check_payload};
+use crate::estimate::Estimate;
 use crate::figures::Counters;
 
 /// A job that is on disk.
@@ -32,6 +33,8 @@ pub struct Preview {
     /// The state in which the job would enter.
     pub state: &'static str,
     pub run_at_ms: Option<i64>,
+    /// What its AI steps may cost; `None` without any.
+    pub cost: Option<Estimate>,
 }
 
 /// Why a job was not accepted.
@@ -98,16 +101,21 @@ impl Engine {
     }
 
     /// Says what [`Engine::intake`] would do, and stores nothing.
-    pub fn preview(&self, request: IntakeRequest) -> Result<Preview, IntakeError> {
+    pub async fn preview(&self, request: IntakeRequest, caller: &str) -> Result<Preview, IntakeError> {
         let workflow = request.workflow.clone();
         let definition = self.definition_for(&request)?;
-        let job = self.build(request, "", definition.as_ref().map(|(version, _)| *version), None);
+        let job = self.build(request, caller, definition.as_ref().map(|(version, _)| *version), None);
+        let cost = match &definition {
+            Some((_, definition)) => self.estimate(definition, &job).await?,
+            None => None,
+        };
         Ok(Preview {
             workflow,
             version: job.version,
             steps: definition.map(|(_, definition)| step_ids(&definition)).unwrap_or_default(),
             state: job.first_state().public(),
             run_at_ms: job.run_at_ms,
+            cost,
         })
     }
 

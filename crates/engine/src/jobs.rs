@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use levqor_core::audit::Actor;
 use levqor_core::id::JobId;
-use levqor_core::job::JobError;
+use levqor_core::job::{JobError, StepStatus};
 use levqor_core::plan::{self, Progress};
 use levqor_core::state::State;
 use levqor_core::workflow::Definition;
@@ -183,9 +183,18 @@ fn waits_for(row: &JobRow) -> Option<String> {
             row.line.workflow
         )),
         State::Scheduled => Some("its run_at".to_owned()),
-        State::Waiting => Some("a timer: the next retry of a step, or a wait step".to_owned()),
+        State::Waiting => Some(match paused(row) {
+            Some(why) => why.message.clone(),
+            None => "a timer: the next retry of a step, or a wait step".to_owned(),
+        }),
         State::Running | State::Succeeded | State::Failed | State::Cancelled | State::Expired => None,
     }
+}
+
+/// Why a step rests that would go on if it could: short of money, a provider that is busy, a workflow that its model runs.
+fn paused(row: &JobRow) -> Option<&JobError> {
+    let mut waiting = row.steps.iter().filter(|step| step.status == StepStatus::Waiting);
+    waiting.find_map(|step| step.error.as_ref())
 }
 
 fn past_tense(state: State) -> &'static str {

@@ -14,6 +14,7 @@ mod chain;
 mod claim;
 mod connections;
 mod definitions;
+mod estimate;
 mod figures;
 mod hints;
 mod hosts;
@@ -26,6 +27,7 @@ mod record;
 mod run;
 mod running;
 mod settings;
+mod short;
 mod steps;
 mod turns;
 mod upkeep;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 pub use connections::{ConnectError, check_keys, rekey};
 pub use definitions::{DefinitionError, Stored, parse_definition};
+pub use estimate::{BudgetEffect, Estimate, StepEstimate};
 pub use figures::{AiFigures, Counters, LATENCY_BUCKETS_MS, ModelFigures};
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub definitions: definitions::Definitions,
     pub keyring: keys::Keyring,
     pub running: Running,
+    pub short: short::Short,
     pub watchers: hints::Watchers,
     pub due: upkeep::Due,
     pub liveness: upkeep::Liveness,
@@ -94,6 +98,7 @@ impl Engine {
         shared.tasks.spawn(claim::claim_loop(shared.clone()));
         shared.tasks.spawn(callback::callback_loop(shared.clone()));
         shared.tasks.spawn(hints::hint_loop(shared.clone()));
+        shared.tasks.spawn(short::wake_loop(shared.clone()));
         upkeep::spawn_loops(shared);
         if shared.settings.backups.as_ref().is_some_and(|backups| backups.is_daily) {
             shared.tasks.spawn(backup::backup_loop(shared.clone()));
@@ -124,6 +129,7 @@ impl Engine {
             definitions: definitions::Definitions::default(),
             keyring: keys::Keyring::default(),
             running: Running::default(),
+            short: short::Short::default(),
             watchers: hints::Watchers::default(),
             due: upkeep::Due::default(),
             liveness: upkeep::Liveness::of(&store),

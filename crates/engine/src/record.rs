@@ -8,9 +8,10 @@ use std::time::Duration;
 use levqor_core::callback::{self, Facts};
 use levqor_core::job::{ClaimedJob, Fenced, Finish, JobError, Record, Then};
 use levqor_core::state::State;
-use levqor_store::Error;
+use levqor_store::{Error, Settlement};
 
 use crate::Shared;
+use crate::ai::Over;
 use crate::chain::chain;
 use crate::figures::Counters;
 
@@ -52,16 +53,23 @@ fn broken(shared: &Shared, job: &ClaimedJob) -> Record {
 
 /// Fails a job whose run broke by a bug of ours.
 pub(crate) async fn fail_broken(shared: &Shared, job: &ClaimedJob) {
-    if let Err(error) = until_recorded(shared, &broken(shared, job)).await {
+    if let Err(error) = until_recorded(shared, &broken(shared, job), &[]).await {
         give_up(job, &error);
     }
 }
 
 /// Records until it is recorded. What the database will never take, whatever the time, fails the job instead: without it
 /// the run would hold its place for ever. That reads as `Stale`, for the run is over.
-pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record) -> Fenced {
-    match until_recorded(shared, &record).await {
-        Ok(fenced) => fenced,
+/// The charges of its calls are part of it, and count even where it is stale.
+pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record, calls: Vec<Over>) -> Fenced {
+    let settlements: Vec<Settlement> = calls.iter().map(|over| over.settlement.clone()).collect();
+    match until_recorded(shared, &record, &settlements).await {
+        // A process that ends has recorded nothing: its calls are dropped, and the sweep charges them.
+        Ok(Fenced::Stale) if shared.giving_up.is_cancelled() => Fenced::Stale,
+        Ok(fenced) => {
+            calls.iter().for_each(Over::settled);
+            fenced
+        }
         Err(error) => {
             tracing::error!(error = %chain(&error), job.id = %job.id, "a record is refused by the database; its job fails");
             fail_broken(shared, job).await;
@@ -77,12 +85,24 @@ fn give_up(job: &ClaimedJob, error: &Error) {
 
 /// While the database is away the finished work is kept here, and nothing is claimed. An error: the database is there and
 /// refuses this very record, time after time.
-async fn until_recorded(shared: &Shared, record: &Record) -> Result<Fenced, Error> {
+pub(crate) async fn until_recorded(
+    shared: &Shared,
+    record: &Record,
+    settlements: &[Settlement],
+) -> Result<Fenced, Error> {
     let mut failures = 0u64;
     let mut refusals = 0;
     let mut _waiting = None;
     loop {
-        match shared.store.record(record.clone()).await {
+        let written = match settlements {
+            [] => shared.store.record(record.clone()).await,
+            _ => shared
+                .store
+                .record_settling(record.clone(), settlements.to_vec())
+                .await
+                .map(|(fenced, _)| fenced),
+        };
+        match written {
             Ok(Fenced::Done) => {
                 recorded(shared, &record.then);
                 return Ok(Fenced::Done);

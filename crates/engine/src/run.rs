@@ -17,6 +17,7 @@ use levqor_core::workflow::{Definition, Rerun};
 use tokio::task::JoinSet;
 
 use crate::Shared;
+use crate::ai::Over;
 use crate::chain::chain;
 use crate::definitions::{Current, check_payload};
 use crate::figures::Counters;
@@ -32,7 +33,7 @@ pub(crate) async fn run_job(shared: &Arc<Shared>, job: &ClaimedJob) -> Ran {
         Prepared::Run(definition, pin) => Run::new(shared, job, definition, pin).drive().await,
         Prepared::Not(pin, then) => {
             let not_run = Record { id: job.id, claim: job.claim, pin, steps: Vec::new(), then: *then };
-            record(shared, job, not_run).await;
+            record(shared, job, not_run, Vec::new()).await;
             Ran::Inside
         }
     }
@@ -116,12 +117,21 @@ struct Run<'a> {
     recorded: usize,
     /// Indices of the steps whose calls are out.
     under_way: Vec<usize>,
-    calls: JoinSet<StepRow>,
+    calls: JoinSet<Ended>,
+    /// Calls to models that are over: their charges ride in the next record. Dropped, they are charged by tasks.
+    owed: Vec<Over>,
     slot: Option<Outside<'a>>,
     /// `Outside` from when it first wanted a slot, whether it got one or not: a job that is handed back for want of a slot
     /// is no quick one, and counting it as such would claim it again and again.
     ran: Ran,
     deadline_ms: i64,
+}
+
+/// A call that has ended: the step's row, and the turns that are on record or come with it.
+struct Ended {
+    row: StepRow,
+    recorded: Vec<StepRow>,
+    last: Option<(StepRow, Option<Over>)>,
 }
 
 /// Whether the run goes on.
@@ -143,6 +153,7 @@ impl<'a> Run<'a> {
             recorded: rows.len(),
             under_way: Vec::new(),
             calls: JoinSet::new(),
+            owed: Vec::new(),
             slot: None,
             ran: Ran::Inside,
             shared,
@@ -251,7 +262,9 @@ impl<'a> Run<'a> {
                 self.push(attempt.row(StepStatus::Started));
             }
         }
-        if self.recorded < self.rows.len()
+        // A conversation is recorded turn by turn, and must be read again under the same version.
+        let must_pin = self.pin.is_some() && calls.iter().any(|(_, call)| matches!(call, Call::Ai(_)));
+        if (self.recorded < self.rows.len() || must_pin)
             && let Next::Over = self.stay().await
         {
             return Next::Over;
@@ -279,9 +292,10 @@ impl<'a> Run<'a> {
             shared.liveness.wait_until_it_holds().await;
             let step = &definition.steps[step];
             let attempt = Attempt { step, number, in_budget, started_at_ms: shared.clock.now_ms() };
-            let outcome = steps::perform(&shared, call, step.timeout_ms).await;
+            let performed = steps::perform(&shared, call, step.timeout_ms).await;
             Counters::add(&shared.counters.steps_performed, 1);
-            attempt.after(outcome, shared.clock.now_ms(), rand::random::<f64>())
+            let row = attempt.after(performed.outcome, shared.clock.now_ms(), rand::random::<f64>());
+            Ended { row, recorded: performed.recorded, last: performed.last }
         });
     }
 
@@ -293,7 +307,7 @@ impl<'a> Run<'a> {
         let taken_away = self.slot.as_ref().map(|slot| slot.token.clone()).unwrap_or_default();
         tokio::select! {
             ended = self.calls.join_next() => match ended {
-                Some(Ok(row)) => self.ended(definition, row).await,
+                Some(Ok(ended)) => self.ended(definition, ended).await,
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                 None => Next::Plan,
             },
@@ -304,7 +318,15 @@ impl<'a> Run<'a> {
     }
 
     /// A call has ended. Its record waits for the plan where that ends the job, so that both are one commit.
-    async fn ended(&mut self, definition: &Definition, row: StepRow) -> Next {
+    async fn ended(&mut self, definition: &Definition, ended: Ended) -> Next {
+        let Ended { row, recorded, last } = ended;
+        for turn in recorded {
+            self.take_recorded(turn);
+        }
+        if let Some((turn, over)) = last {
+            self.push(turn);
+            self.owed.extend(over);
+        }
         self.under_way.retain(|step| definition.steps[*step].id != row.step);
         if row.status == StepStatus::Failed {
             Counters::add(&self.shared.counters.steps_failed, 1);
@@ -336,6 +358,15 @@ impl<'a> Run<'a> {
         self.rows.push(row);
     }
 
+    /// Adds a row that its step has put on record by itself.
+    fn take_recorded(&mut self, row: StepRow) {
+        self.push(row);
+        if let Some(row) = self.rows.pop() {
+            self.rows.insert(self.recorded, row);
+            self.recorded += 1;
+        }
+    }
+
     /// Records what was gathered; the job goes on.
     async fn stay(&mut self) -> Next {
         match self.record(Then::Stay).await {
@@ -362,6 +393,6 @@ impl<'a> Run<'a> {
         let steps = self.rows[self.recorded..].to_vec();
         self.recorded = self.rows.len();
         let gathered = Record { id: self.job.id, claim: self.job.claim, pin: self.pin.take(), steps, then };
-        record(self.shared, self.job, gathered).await
+        record(self.shared, self.job, gathered, std::mem::take(&mut self.owed)).await
     }
 }

@@ -1,11 +1,13 @@
 //! What each kind of step does. `begin` needs nothing from outside: it ends the attempt at once, or says which call must
 //! go out. A new kind is a file in `steps/` and an arm here.
 
+pub(crate) mod ai;
 pub(crate) mod connect;
 mod email;
 mod http;
 mod scope;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use levqor_core::job::{ClaimedJob, JobError, StepRow, StepStatus};
@@ -19,6 +21,7 @@ use crate::Shared;
 
 /// What must go out.
 pub(crate) enum Call {
+    Ai(Box<ai::Call>),
     Connect(Box<connect::Call>),
     Http(Box<http::Call>),
     Email(Box<email::Call>),
@@ -62,6 +65,7 @@ impl Attempt<'_> {
         let (status, until_ms, output, error) = match outcome {
             Outcome::Done { output } => (StepStatus::Succeeded, None, Some(output), None),
             Outcome::Wait { until_ms } => (StepStatus::Waiting, Some(until_ms), None, None),
+            Outcome::Pause { until_ms, error } => (StepStatus::Waiting, Some(until_ms), None, Some(error)),
             Outcome::Fail { error } => (StepStatus::Failed, None, None, Some(error)),
             Outcome::Retry { error, retry_after_ms } => {
                 let policy: &RetryPolicy = &self.step.retry;
@@ -99,6 +103,10 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
             Ok(until_ms) => Outcome::Wait { until_ms },
             Err(error) => Outcome::Fail { error },
         }),
+        StepKind::Ai(step) => match ai::prepare(step, attempt, view, &scope) {
+            Ok(call) => Begun::Call(Call::Ai(Box::new(call))),
+            Err(error) => over(Outcome::Fail { error }),
+        },
         StepKind::Connect(step) => match connect::prepare(step, attempt, view.job, &scope) {
             Ok(call) => Begun::Call(Call::Connect(Box::new(call))),
             Err(error) => over(Outcome::Fail { error }),
@@ -115,24 +123,25 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
 }
 
 /// Makes the call of a step within the step's time limit.
-pub(crate) async fn perform(shared: &Shared, call: Call, timeout_ms: i64) -> Outcome {
+pub(crate) async fn perform(shared: &Arc<Shared>, call: Call, timeout_ms: i64) -> ai::Performed {
     let limit = Duration::from_millis(timeout_ms.max(1) as u64);
     let performed = match call {
+        // Keeps to the limit by itself: what was recorded until then stays known.
+        Call::Ai(call) => return ai::perform(shared, *call, limit).await,
         Call::Connect(call) => tokio::time::timeout(limit, connect::perform(shared, *call)).await,
         Call::Http(call) => tokio::time::timeout(limit, http::perform(shared, *call)).await,
         // Keeps to the limit by itself: what came of a try is recorded after it.
         Call::Email(call) => Ok(email::perform(shared, *call, limit).await),
     };
-    match performed {
+    let outcome = match performed {
         Ok(outcome) => outcome,
-        Err(_) => Outcome::Retry {
-            error: JobError::new(
-                "timeout",
-                format!("the step took longer than its timeout of {timeout_ms} ms"),
-            ),
-            retry_after_ms: None,
-        },
-    }
+        Err(_) => Outcome::Retry { error: timed_out(timeout_ms), retry_after_ms: None },
+    };
+    ai::Performed { outcome, recorded: Vec::new(), last: None }
+}
+
+fn timed_out(timeout_ms: i64) -> JobError {
+    JobError::new("timeout", format!("the step took longer than its timeout of {timeout_ms} ms"))
 }
 
 /// The result of a job whose steps are all over.

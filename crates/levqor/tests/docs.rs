@@ -340,6 +340,11 @@ async fn so_do_those_about_costs() {
 }
 
 #[tokio::test]
+async fn so_do_those_about_ai_steps() {
+    run_examples(&read("docs/ai-steps.md"), 3).await;
+}
+
+#[tokio::test]
 async fn so_do_those_about_the_gateway() {
     run_examples(&read("docs/gateway.md"), 2).await;
 }

@@ -18,5 +18,5 @@ mod wire;
 
 pub use bill::{Bill, Entry, Rates};
 pub use fault::{BadFault, Fault};
-pub use reply::Script;
+pub use reply::{Script, ToolCall};
 pub use server::{MockAi, Settings};

@@ -19,8 +19,26 @@ pub struct Script {
     /// Part of the input tokens that were written to the cache.
     pub written_tokens: u64,
     pub input_tokens: Option<u64>,
+    /// Tools that it asks for; the finish is then the vendor's word for that.
+    pub calls: Vec<ToolCall>,
     /// As the vendor words it; `stop` or `length` is worked out otherwise.
     pub finish: Option<String>,
+}
+
+/// A tool that the model asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    pub name: String,
+    /// JSON text.
+    pub arguments: String,
+}
+
+impl Served {
+    /// Tools with an id each, as far as the wire names them.
+    pub fn tool_calls(&self) -> impl Iterator<Item = (String, &ToolCall)> {
+        self.calls.iter().enumerate().map(|(place, call)| (format!("call_{}_{place}", self.id), call))
+    }
 }
 
 /// One finished piece of work.
@@ -29,6 +47,7 @@ pub struct Served {
     pub id: String,
     pub model: String,
     pub text: String,
+    pub calls: Vec<ToolCall>,
     pub tokens: Tokens,
     /// What is told about usage; it differs from `tokens` only when a fault says so. `None`: nothing.
     pub told: Option<Tokens>,
@@ -43,7 +62,8 @@ const MODEL_LIMIT: u64 = 4096;
 
 /// Works out the reply to `ask`.
 pub fn work_out(ask: &Ask, script: Script, id: String) -> Served {
-    let text = script.text.unwrap_or_else(|| default_text(ask));
+    let said_nothing = !script.calls.is_empty();
+    let text = script.text.unwrap_or_else(|| if said_nothing { String::new() } else { default_text(ask) });
     let wanted = script.output_tokens.unwrap_or_else(|| count_tokens(&text) + script.reasoning_tokens);
     let limit = ask.max_output.unwrap_or(MODEL_LIMIT);
     let output = wanted.min(limit);
@@ -60,8 +80,13 @@ pub fn work_out(ask: &Ask, script: Script, id: String) -> Served {
         reasoning: script.reasoning_tokens.min(output),
     };
     let text = if is_cut { shortened(&text, output) } else { text };
-    let finish = script.finish.unwrap_or_else(|| if is_cut { "length" } else { "stop" }.to_owned());
-    Served { id, model: ask.model.clone(), text, tokens, told: Some(tokens), finish }
+    let usual = match () {
+        () if is_cut => "length",
+        () if said_nothing => "tools",
+        () => "stop",
+    };
+    let finish = script.finish.unwrap_or_else(|| usual.to_owned());
+    Served { id, model: ask.model.clone(), text, calls: script.calls, tokens, told: Some(tokens), finish }
 }
 
 /// Pieces of a text as a stream sends them; together they are the text.

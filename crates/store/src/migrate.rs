@@ -37,7 +37,8 @@ const ALL: &[Migration] = migrations![
     "0011_costs",
     "0012_mail_erasures",
     "0013_ai_health",
-    "0014_metering"
+    "0014_metering",
+    "0015_answers"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

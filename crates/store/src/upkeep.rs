@@ -3,8 +3,11 @@
 
 use levqor_core::id::JobId;
 
+use crate::money::answers;
 use crate::tx::{Sql, Tx};
 use crate::{Result, Store, decode, emails, job, locked};
+
+const ANSWERS_AT_ONCE: i64 = 500;
 
 impl Store {
     /// Moves scheduled and waiting jobs that are due to the queue, oldest due first, at most `limit`. Returns how many,
@@ -17,6 +20,16 @@ impl Store {
             }
             next_ms => Ok((0, next_ms)),
         }
+    }
+
+    /// Makes waiting jobs due, because what they wait for is there. Returns how many still waited.
+    pub async fn hasten(&self, jobs: &[JobId], now_ms: i64) -> Result<usize> {
+        let ids: Vec<String> = jobs.iter().map(JobId::to_string).collect();
+        self.write(move |tx| {
+            let ids = ids.clone();
+            Box::pin(async move { hasten(tx, &ids, now_ms).await })
+        })
+        .await
     }
 
     /// Moves jobs whose workflow has a definition by now to the queue, at most `limit`.
@@ -48,6 +61,7 @@ impl Store {
         now_ms: i64,
     ) -> Result<usize> {
         self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
+        self.write(move |tx| Box::pin(answers::sweep(tx, now_ms, ANSWERS_AT_ONCE))).await?;
         self.write(move |tx| Box::pin(emails::sweep(tx, finished_before_ms, now_ms))).await?;
         let after = locked(&self.prune_after).clone();
         let found = self
@@ -95,6 +109,15 @@ pub(crate) async fn move_due(tx: &mut Tx<'_>, now_ms: i64, limit: usize) -> Resu
     let moved = tx.execute(MOVE_DUE, &[now_ms.into(), (limit as i64).into()]).await?;
     tx.effects.runnable |= moved > 0;
     Ok((moved as usize, next_due(tx).await?))
+}
+
+pub(crate) async fn hasten(tx: &mut Tx<'_>, ids: &[String], now_ms: i64) -> Result<usize> {
+    let sql = "update live_jobs set due_at_ms = $2 where id = $1 and state = 'waiting' and due_at_ms > $2";
+    let mut hastened = 0;
+    for id in ids {
+        hastened += tx.execute(sql, &[id.into(), now_ms.into()]).await?;
+    }
+    Ok(hastened as usize)
 }
 
 /// When the next scheduled or waiting job is due.

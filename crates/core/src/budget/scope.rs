@@ -94,6 +94,15 @@ impl Scope {
         };
         found.into_iter().filter(|subject| self.is_each() || *subject == self.id).collect()
     }
+
+    /// Under which names the counters of this scope count the call: a scope that names one has a counter without a name.
+    pub fn counted_as(&self, facts: &Facts<'_>) -> Vec<String> {
+        let subjects = self.subjects(facts);
+        match self.is_each() {
+            true => subjects,
+            false => subjects.into_iter().take(1).map(|_| String::new()).collect(),
+        }
+    }
 }
 
 /// What counts as the job of a call.

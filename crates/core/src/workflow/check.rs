@@ -149,6 +149,11 @@ impl Reader<'_, '_> {
                     self.template(value, &path, Secrets::Refused);
                 }
             }
+            StepKind::Ai(step) => {
+                for (at, template) in step.templates() {
+                    self.template(template, &format!("{path}/ai/{at}"), Secrets::Refused);
+                }
+            }
             StepKind::Email(step) => self.template(&step.0, &format!("{path}/email"), Secrets::Refused),
             StepKind::Transform(value) => {
                 self.template(value, &format!("{path}/transform"), Secrets::Refused)

@@ -13,6 +13,8 @@ pub struct ConnectStep {
     /// Never a template: a payload must not choose whose credentials are used.
     pub connection: String,
     pub params: Vec<(String, Template)>,
+    /// A model gives what is not fixed here, so nothing counts as missing.
+    pub is_tool: bool,
 }
 
 impl ConnectStep {

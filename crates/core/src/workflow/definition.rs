@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::ai::Runs;
 use super::node::Node;
 use super::problem::{Problem, Problems};
 use super::step::{Step, StepKind};
@@ -46,7 +47,7 @@ impl Definition {
         Definition::parse_with(text, expected_name, &|_| Vec::new())
     }
 
-    /// The same, and `check` looks at each `connect`: it knows which actions there are, and answers places below the step
+    /// The same, and `check` looks at each `connect`, also as a tool: it knows which actions there are, and answers places below the step
     /// with what is wrong there.
     pub fn parse_with(
         text: &str,
@@ -59,9 +60,10 @@ impl Definition {
         if let Some(definition) = definition {
             rules::definition(&definition, &mut problems);
             for (step, place) in definition.definition.steps.iter().zip(&definition.places) {
-                let StepKind::Connect(connect) = &step.kind else { continue };
-                for (at, what) in check(connect) {
-                    problems.add(&format!("/steps/{place}{at}"), what);
+                for (below, connect) in connects(&step.kind) {
+                    for (at, what) in check(connect) {
+                        problems.add(&format!("/steps/{place}{below}{at}"), what);
+                    }
                 }
             }
             if problems.is_empty() {
@@ -104,6 +106,23 @@ impl Definition {
         let steps =
             self.steps.iter().map(|step| StepSummary { id: &step.id, kind: step.kind.name() }).collect();
         Summary { name: &self.name, description: self.description.as_deref(), steps }
+    }
+}
+
+/// The actions that a step may take, each with its place below the step.
+fn connects(kind: &StepKind) -> Vec<(String, &ConnectStep)> {
+    match kind {
+        StepKind::Connect(connect) => vec![(String::new(), connect)],
+        StepKind::Ai(step) => {
+            let tools = step.tools.iter().enumerate();
+            tools
+                .filter_map(|(index, tool)| match &tool.runs {
+                    Runs::Connect(connect) => Some((format!("/ai/tools/{index}"), connect)),
+                    Runs::Workflow(_) => None,
+                })
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 

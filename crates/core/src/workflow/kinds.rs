@@ -186,6 +186,7 @@ pub(super) fn connect(
         action: action.to_owned(),
         connection: connection.to_owned(),
         params: params.unwrap_or_default(),
+        is_tool: false,
     })
 }
 

@@ -5,6 +5,7 @@
 //!
 //! A new kind of step is a variant of [`StepKind`]; the compiler then lists every place that must know it.
 
+pub mod ai;
 mod check;
 pub mod connect;
 pub mod definition;
@@ -18,6 +19,7 @@ pub mod problem;
 pub mod step;
 pub mod wait;
 
+pub use ai::AiStep;
 pub use connect::ConnectStep;
 pub use definition::{Definition, MAX_NAME_CHARS, StepSummary, Summary, is_name};
 pub use email::EmailStep;

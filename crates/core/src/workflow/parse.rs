@@ -1,11 +1,14 @@
 //! From the tree to a definition: fields, types and ranges. What one step says about another is left to `check`.
 
+use std::sync::Arc;
+
+use super::ai;
 use super::definition::{DEFAULT_TIMEOUT_MS, Definition, MAX_NAME_CHARS, MAX_STEPS, is_name};
 use super::fields::{choice, duration_field, is_object, known_fields, text_field};
 use super::kinds;
 use super::node::{Entry, Node, Value};
 use super::problem::{Problems, join, shorten};
-use super::step::{self, Rerun, Step, StepKind};
+use super::step::{Rerun, Step, StepKind};
 use crate::duration;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::schema::Schema;
@@ -150,9 +153,10 @@ fn step(
     let retry =
         node.get("retry").map_or_else(|| default_retry.clone(), |node| retry(node, &retry_path, problems));
     let timeout_ms = duration_field(node, path, "timeout", 1, MAX_STEP_TIMEOUT_MS, problems);
-    let timeout_ms = timeout_ms.unwrap_or(step::DEFAULT_TIMEOUT_MS);
     let rerun = choice(node, path, "rerun", &Rerun::NAMES, Rerun::parse, problems).unwrap_or_default();
-    Some(Step { id: id?.to_owned(), kind: kind?, condition, needs, retry, timeout_ms, rerun })
+    let kind = kind?;
+    let timeout_ms = timeout_ms.unwrap_or_else(|| kind.default_timeout_ms());
+    Some(Step { id: id?.to_owned(), kind, condition, needs, retry, timeout_ms, rerun })
 }
 
 fn id<'n>(
@@ -222,6 +226,7 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
 fn kind_of(entry: &Entry, path: &str, problems: &mut Problems<'_>) -> Option<StepKind> {
     match entry.key.as_str() {
         "http" => kinds::http(&entry.node, path, problems).map(|step| StepKind::Http(Box::new(step))),
+        "ai" => ai::parse::ai(&entry.node, path, problems).map(|step| StepKind::Ai(Arc::new(step))),
         "email" => Some(StepKind::Email(kinds::email(&entry.node, path, problems))),
         "transform" => Some(StepKind::Transform(Template::compile(&entry.node, path, problems))),
         "wait" => kinds::wait(&entry.node, path, problems).map(StepKind::Wait),

@@ -1,6 +1,8 @@
 //! What a step is. One enum of kinds with exhaustive matches: a new kind does not compile until every place knows it.
 
-use super::{ConnectStep, EmailStep, HttpStep, WaitStep};
+use std::sync::Arc;
+
+use super::{AiStep, ConnectStep, EmailStep, HttpStep, WaitStep};
 use crate::job::JobError;
 use crate::retry::RetryPolicy;
 use crate::scope::Scope;
@@ -17,6 +19,8 @@ pub enum StepKind {
     Http(Box<HttpStep>),
     /// One mail; the output is `{provider, message_id, recipients}`.
     Email(EmailStep),
+    /// A conversation with a model; the output is `{answer, model, usage, cost, …}`.
+    Ai(Arc<AiStep>),
     /// The rendered value is the output.
     Transform(Template),
     /// Rests for a time or until one, without a slot.
@@ -25,13 +29,22 @@ pub enum StepKind {
 
 impl StepKind {
     /// The kind keys, in the order in which messages list them.
-    pub const NAMES: [&'static str; 5] = ["connect", "http", "email", "transform", "wait"];
+    pub const NAMES: [&'static str; 6] = ["connect", "http", "email", "ai", "transform", "wait"];
+
+    /// How long one attempt may take where nothing is said.
+    pub fn default_timeout_ms(&self) -> i64 {
+        match self {
+            StepKind::Ai(_) => super::ai::DEFAULT_TIMEOUT_MS,
+            _ => DEFAULT_TIMEOUT_MS,
+        }
+    }
 
     pub fn name(&self) -> &'static str {
         match self {
             StepKind::Connect(_) => "connect",
             StepKind::Http(_) => "http",
             StepKind::Email(_) => "email",
+            StepKind::Ai(_) => "ai",
             StepKind::Transform(_) => "transform",
             StepKind::Wait(_) => "wait",
         }

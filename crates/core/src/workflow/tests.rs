@@ -123,19 +123,19 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             &step("transforn: 1"),
-            "line 3 column 5: /steps/0/transforn: `transforn` is no kind of step; there are connect, http, email, transform, wait",
+            "line 3 column 5: /steps/0/transforn: `transforn` is no kind of step; there are connect, http, email, ai, transform, wait",
         ),
         (
             &step("transform: 1\n    iff: x"),
-            "line 4 column 5: /steps/0/iff: a step has no `iff`; it has one of connect, http, email, transform, wait, and id, if, needs, retry, timeout, rerun",
+            "line 4 column 5: /steps/0/iff: a step has no `iff`; it has one of connect, http, email, ai, transform, wait, and id, if, needs, retry, timeout, rerun",
         ),
         (
             &step("timeout: 1s"),
-            "line 2 column 5: /steps/0: the step does nothing; it needs one of connect, http, email, transform, wait",
+            "line 2 column 5: /steps/0: the step does nothing; it needs one of connect, http, email, ai, transform, wait",
         ),
         (
             &step("transform: 1\n    wait: 1s"),
-            "line 4 column 5: /steps/0/wait: a step does one thing: only one of connect, http, email, transform, wait",
+            "line 4 column 5: /steps/0/wait: a step does one thing: only one of connect, http, email, ai, transform, wait",
         ),
         (
             &step("http: {url: \"https://x.y\", verb: GET}"),

@@ -46,6 +46,7 @@ pub(super) async fn until_charged(shared: &Shared, settlement: &Settlement) -> R
 
 /// What this process remembers of a call once its charge is committed.
 pub(super) fn charged(placed: &Placed, settlement: &Settlement) {
+    placed.shared.short.freed();
     let counters = &placed.shared.counters;
     let (alarm, counter) = match &settlement.charge {
         Charge::Release => (None, &counters.ai_released),

@@ -10,7 +10,7 @@ use levqor_core::job::{ClaimedJob, JobError};
 use levqor_core::outcome::Outcome;
 use levqor_core::scope::Scope;
 use levqor_core::workflow::ConnectStep;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::http::MAX_ANSWER_BYTES;
 use super::{Attempt, idempotency_key};
@@ -41,8 +41,12 @@ pub(crate) fn check(step: &ConnectStep) -> Vec<(String, String)> {
         return at_connect(format!("{} has no action `{}`; it has {names}", vendor.name(), step.action));
     };
     let params = step.params.iter().map(|(name, value)| (name.as_str(), value.constant()));
-    let wrong = known.check_fixed(&params.collect::<Vec<_>>());
-    wrong.into_iter().map(|(at, what)| (format!("/with{at}"), what)).collect()
+    let wrong = known.check_fixed(&params.collect::<Vec<_>>()).into_iter();
+    // What a model gives is not known yet, so nothing is missing.
+    wrong
+        .filter(|(at, _)| !(step.is_tool && at.is_empty()))
+        .map(|(at, what)| (format!("/with{at}"), what))
+        .collect()
 }
 
 fn known_actions(vendor: Vendor) -> String {
@@ -65,13 +69,24 @@ pub(super) fn prepare(
     let params = serde_json::from_str(&rendered).map_err(|_| {
         JobError::new("invalid_params", "`with` holds what is no JSON that a connector can be sent")
     })?;
-    let ask = Ask::new(vendor, &step.action, params).map_err(refused)?;
-    Ok(Call {
-        ask,
-        connection: step.connection.clone(),
-        idempotency_key: idempotency_key(job, attempt.step),
-        limit_ms: attempt.step.timeout_ms.max(1) as u64,
-    })
+    let limit_ms = attempt.step.timeout_ms.max(1) as u64;
+    let key = idempotency_key(job, attempt.step);
+    Call::new(vendor, &step.action, params, &step.connection, key, limit_ms)
+}
+
+impl Call {
+    /// The action with these parameters, through this connection.
+    pub(super) fn new(
+        vendor: Vendor,
+        action: &str,
+        params: Map<String, Value>,
+        connection: &str,
+        idempotency_key: String,
+        limit_ms: u64,
+    ) -> Result<Call, JobError> {
+        let ask = Ask::new(vendor, action, params).map_err(refused)?;
+        Ok(Call { ask, connection: connection.to_owned(), idempotency_key, limit_ms })
+    }
 }
 
 pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {

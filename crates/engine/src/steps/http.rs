@@ -209,7 +209,7 @@ mod tests {
                 Outcome::Done { .. } => "done",
                 Outcome::Retry { .. } => "retry",
                 Outcome::Fail { .. } => "fail",
-                Outcome::Wait { .. } => "wait",
+                Outcome::Wait { .. } | Outcome::Pause { .. } => "wait",
             };
             assert_eq!(outcome, expected, "{status} {is_ok}");
         }

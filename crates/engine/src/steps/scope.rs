@@ -13,6 +13,7 @@ use levqor_core::scope::{Scope, StepOutputs};
 /// The texts behind a [`Scope`], which only borrows.
 pub(crate) struct View<'a> {
     pub job: &'a ClaimedJob,
+    pub rows: &'a [StepRow],
     secrets: &'a BTreeMap<String, String>,
     outputs: StepOutputs<'a>,
     meta: String,
@@ -21,7 +22,7 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub fn new(job: &'a ClaimedJob, rows: &'a [StepRow], secrets: &'a BTreeMap<String, String>) -> Self {
-        View { job, secrets, outputs: plan::outputs(rows), meta: meta(job), tags: tags(job) }
+        View { job, rows, secrets, outputs: plan::outputs(rows), meta: meta(job), tags: tags(job) }
     }
 
     pub fn scope(&self) -> Scope<'_> {

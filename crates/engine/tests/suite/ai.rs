@@ -4,4 +4,4 @@ mod ceiling;
 mod drops;
 mod periods;
 mod waits;
-mod world;
+pub mod world;

@@ -9,6 +9,7 @@
 mod support;
 
 mod ai;
+mod ai_steps;
 mod backups;
 mod burst;
 mod callbacks;

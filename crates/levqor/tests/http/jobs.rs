@@ -55,7 +55,7 @@ async fn a_defined_workflow_runs_and_its_schema_is_kept() {
     let dry =
         anon.post("/api/v1/intake", r#"{"workflow":"hello","payload":{"name":"A"},"dry_run":true}"#).await;
     assert_eq!(dry.status, 200);
-    let preview = json!({"dry_run": true, "run_at": null, "state": "queued", "steps": ["greet"], "version": 1, "workflow": "hello"});
+    let preview = json!({"cost": null, "dry_run": true, "run_at": null, "state": "queued", "steps": ["greet"], "version": 1, "workflow": "hello"});
     assert_eq!(dry.json(), preview);
     assert_eq!(anon.get("/public/metrics").await.json()["jobs_today"], 0);
 

@@ -24,6 +24,7 @@ fn stop_reason(served: &Served) -> &str {
     match served.finish.as_str() {
         "stop" => "end_turn",
         "length" => "max_tokens",
+        "tools" => "tool_use",
         other => other,
     }
 }
@@ -41,7 +42,12 @@ fn message(served: &Served, content: Value, stop: Value) -> Value {
 }
 
 pub fn body(served: &Served) -> Value {
-    let content = json!([{"type": "text", "text": served.text}]);
+    let mut content = vec![json!({"type": "text", "text": served.text})];
+    content.extend(served.tool_calls().map(|(id, call)| {
+        let input: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+        json!({"type": "tool_use", "id": id, "name": call.name, "input": input})
+    }));
+    let content = json!(content);
     let mut body = message(served, content, json!(stop_reason(served)));
     if let Some(tokens) = &served.told {
         body["usage"] = usage(tokens, tokens.output);
@@ -67,6 +73,16 @@ pub fn events(served: &Served) -> Vec<String> {
         events.push(named("content_block_delta", &delta));
     }
     events.push(named("content_block_stop", &json!({"type": "content_block_stop", "index": 0})));
+    for (place, (id, call)) in served.tool_calls().enumerate() {
+        let index = place + 1;
+        let block = json!({"type": "tool_use", "id": id, "name": call.name, "input": {}});
+        let start = json!({"type": "content_block_start", "index": index, "content_block": block});
+        let delta = json!({"type": "input_json_delta", "partial_json": call.arguments});
+        let delta = json!({"type": "content_block_delta", "index": index, "delta": delta});
+        events.push(named("content_block_start", &start));
+        events.push(named("content_block_delta", &delta));
+        events.push(named("content_block_stop", &json!({"type": "content_block_stop", "index": index})));
+    }
     let mut last = json!({"type": "message_delta", "delta": {"stop_reason": stop_reason(served), "stop_sequence": null}});
     if let Some(tokens) = &served.told {
         last["usage"] = usage(tokens, tokens.output);

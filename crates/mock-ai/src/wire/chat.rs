@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::data;
 use crate::ask::Ask;
 use crate::bill::Tokens;
-use crate::reply::{Served, pieces};
+use crate::reply::{Served, ToolCall, pieces};
 
 fn usage(tokens: &Tokens) -> Value {
     let prompt = tokens.input + tokens.cached + tokens.write_short + tokens.write_long;
@@ -27,15 +27,26 @@ fn usage(tokens: &Tokens) -> Value {
     })
 }
 
+fn finish(served: &Served) -> &str {
+    match served.finish.as_str() {
+        "tools" => "tool_calls",
+        other => other,
+    }
+}
+
+fn tool_calls(served: &Served) -> Vec<Value> {
+    let write = |(id, call): (String, &ToolCall)| json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+    served.tool_calls().map(write).collect()
+}
+
 pub fn body(ask: &Ask, served: &Served) -> Value {
+    let mut message = json!({"role": "assistant", "content": served.text, "refusal": null});
+    if !served.calls.is_empty() {
+        message["tool_calls"] = json!(tool_calls(served));
+    }
     let choices: Vec<Value> = (0..ask.choices)
         .map(|index| {
-            json!({
-                "index": index,
-                "message": {"role": "assistant", "content": served.text, "refusal": null},
-                "logprobs": null,
-                "finish_reason": served.finish,
-            })
+            json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish(served)})
         })
         .collect();
     let mut body = json!({
@@ -72,7 +83,11 @@ pub fn events(ask: &Ask, served: &Served) -> Vec<String> {
         events.extend(
             pieces(&served.text).into_iter().map(|piece| delta(json!({"content": piece}), Value::Null)),
         );
-        events.push(delta(json!({}), json!(served.finish)));
+        for (place, mut call) in tool_calls(served).into_iter().enumerate() {
+            call["index"] = json!(place);
+            events.push(delta(json!({"tool_calls": [call]}), Value::Null));
+        }
+        events.push(delta(json!({}), json!(finish(served))));
     }
     if let (true, Some(tokens)) = (ask.wants_usage, &served.told) {
         let mut last = chunk(json!([]));

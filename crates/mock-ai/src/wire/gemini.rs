@@ -6,7 +6,14 @@ use super::data;
 use crate::reply::{Served, pieces};
 
 fn chunk(served: &Served, text: &str, finish: Option<&str>) -> Value {
-    let mut candidate = json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": 0});
+    let mut parts = vec![json!({"text": text})];
+    if finish.is_some() {
+        parts.extend(served.tool_calls().map(|(_, call)| {
+            let args: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
+            json!({"functionCall": {"name": call.name, "args": args}})
+        }));
+    }
+    let mut candidate = json!({"content": {"role": "model", "parts": parts}, "index": 0});
     if let Some(finish) = finish {
         candidate["finishReason"] = json!(finish);
     }
@@ -26,7 +33,7 @@ fn chunk(served: &Served, text: &str, finish: Option<&str>) -> Value {
 
 fn finish(served: &Served) -> &str {
     match served.finish.as_str() {
-        "stop" => "STOP",
+        "stop" | "tools" => "STOP",
         "length" => "MAX_TOKENS",
         other => other,
     }
@@ -37,7 +44,10 @@ pub fn body(served: &Served) -> Value {
 }
 
 pub fn events(served: &Served) -> Vec<String> {
-    let pieces = pieces(&served.text);
+    let mut pieces = pieces(&served.text);
+    if pieces.is_empty() {
+        pieces.push("");
+    }
     let last = pieces.len().saturating_sub(1);
     let event =
         |(place, piece): (usize, &&str)| data(&chunk(served, piece, (place == last).then(|| finish(served))));

@@ -15,7 +15,7 @@ pub fn body(served: &Served) -> Value {
         "incomplete_details": if is_cut { json!({"reason": "max_output_tokens"}) } else { Value::Null },
         "error": null,
         "model": served.model,
-        "output": [item(served)],
+        "output": output(served),
         "service_tier": "default",
     });
     if let Some(tokens) = &served.told {
@@ -32,6 +32,15 @@ pub fn body(served: &Served) -> Value {
         });
     }
     body
+}
+
+fn output(served: &Served) -> Vec<Value> {
+    let mut items = vec![item(served)];
+    items.extend(served.tool_calls().map(|(id, call)| {
+        json!({"id": format!("fc_{id}"), "type": "function_call", "status": "completed", "call_id": id,
+            "name": call.name, "arguments": call.arguments})
+    }));
+    items
 }
 
 fn item(served: &Served) -> Value {

@@ -8,6 +8,7 @@
 //! once, and a replay changes nothing.
 
 mod alerts;
+pub(crate) mod answers;
 mod batch;
 mod bills;
 mod budgets;

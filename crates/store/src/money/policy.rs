@@ -61,6 +61,10 @@ pub(crate) async fn locked(tx: &mut Tx<'_>, money: &Money) -> Result<Arc<Policy>
     load(tx, money, token).await
 }
 
+pub(super) async fn find_token(tx: &mut Tx<'_>) -> Result<String> {
+    token(tx, Sql::Both(TOKEN)).await
+}
+
 async fn token(tx: &mut Tx<'_>, sql: Sql) -> Result<String> {
     tx.query_opt(sql, &[]).await?.ok_or_else(|| Error::bug("the budgets have no head"))?.text(0)
 }

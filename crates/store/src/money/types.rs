@@ -19,6 +19,13 @@ pub struct CallPlace {
     pub attempt: i64,
 }
 
+impl CallPlace {
+    /// What is unique about it. Ids have a fixed length, so nothing in a step's name makes two places one.
+    pub(super) fn text(&self) -> String {
+        format!("{}/{}/{}/{}", self.job, self.logical_call, self.attempt, self.step)
+    }
+}
+
 /// One physical request that wants to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewCall {
@@ -55,10 +62,9 @@ impl NewCall {
         }
     }
 
-    /// What is unique about it. Ids have a fixed length, so nothing in a step's name makes two places one.
     pub(super) fn place_text(&self) -> String {
         match &self.place {
-            Some(place) => format!("{}/{}/{}/{}", place.job, place.logical_call, place.attempt, place.step),
+            Some(place) => place.text(),
             None => self.id.to_string(),
         }
     }
@@ -294,6 +300,26 @@ pub struct Alert {
     pub threshold_ppm: i64,
     pub spent: Nano,
     pub limit: Nano,
+    pub at_ms: i64,
+}
+
+/// What a model said, and the call that was paid for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedAnswer {
+    pub call: String,
+    /// JSON of the engine's.
+    pub said: String,
+}
+
+/// A question that is answered from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheHit {
+    pub id: CallId,
+    /// The call that was paid for.
+    pub of: CallId,
+    pub place: CallPlace,
+    pub key: Option<String>,
+    pub tags: Tags,
     pub at_ms: i64,
 }
 

@@ -136,6 +136,11 @@ impl Store {
         .await
     }
 
+    /// A word that is another one as soon as some budget is.
+    pub async fn budgets_token(&self) -> Result<String> {
+        self.read(|tx| Box::pin(policy::find_token(tx))).await
+    }
+
     pub async fn find_call(&self, id: CallId) -> Result<Option<CallRow>> {
         self.read(move |tx| Box::pin(call_rows::find(tx, id))).await
     }

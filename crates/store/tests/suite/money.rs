@@ -1,5 +1,6 @@
 //! Money: budgets as a ceiling, calls and their holds, the ledger. One file a question.
 
+mod answers;
 mod books;
 mod budgets;
 mod calls;

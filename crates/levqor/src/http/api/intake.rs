@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use levqor_core::intake::{body_hash, check_idempotency_key, parse_intake};
 use levqor_core::job::Idempotency;
 use levqor_core::json::text_from_body;
-use levqor_engine::{Accepted, Preview};
+use levqor_engine::{Accepted, BudgetEffect, Estimate, Preview, StepEstimate};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,6 +31,8 @@ pub struct AcceptedView {
 /// What an intake would do.
 #[derive(Serialize, ToSchema)]
 pub struct PreviewView {
+    /// What its AI steps may cost; null without any.
+    cost: Option<EstimateView>,
     dry_run: bool,
     run_at: Option<f64>,
     /// The state in which the job would enter.
@@ -40,6 +42,77 @@ pub struct PreviewView {
     /// Null: the workflow has no definition, the job would wait for one.
     version: Option<i64>,
     workflow: String,
+}
+
+/// US dollars as decimal texts.
+#[derive(Serialize, ToSchema)]
+pub struct EstimateView {
+    budgets: Vec<BudgetEffectView>,
+    least_usd: String,
+    /// Never more than `MAX_COST_PER_JOB`.
+    most_usd: String,
+    /// Whether the first call of each step whose words are known would be held at this moment.
+    starts_now: bool,
+    steps: Vec<StepEstimateView>,
+}
+
+/// A budget that binds the job.
+#[derive(Serialize, ToSchema)]
+pub struct BudgetEffectView {
+    held_usd: String,
+    id: String,
+    /// If the job cost the most; negative: it would be stopped by this budget.
+    left_after_usd: String,
+    left_usd: String,
+    limit_usd: String,
+    #[schema(example = "workflow")]
+    scope: &'static str,
+    spent_usd: String,
+    /// Whom a budget for each counts; empty for the job itself and for a budget of everything.
+    subject: String,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct StepEstimateView {
+    /// What its first call would hold; null: what it says is known only when the job runs.
+    first_hold_usd: Option<String>,
+    id: String,
+    least_usd: String,
+    #[schema(example = "openai/gpt-6-sol")]
+    model: String,
+    most_usd: String,
+    /// Why its first call would not be held now.
+    problem: Option<String>,
+}
+
+impl From<Estimate> for EstimateView {
+    fn from(estimate: Estimate) -> Self {
+        let step = |step: StepEstimate| StepEstimateView {
+            first_hold_usd: step.first_hold.map(|amount| amount.to_string()),
+            id: step.id,
+            least_usd: step.least.to_string(),
+            model: step.model,
+            most_usd: step.most.to_string(),
+            problem: step.problem,
+        };
+        let budget = |effect: BudgetEffect| BudgetEffectView {
+            held_usd: effect.held.to_string(),
+            id: effect.id,
+            left_after_usd: effect.left_after.to_string(),
+            left_usd: effect.left.to_string(),
+            limit_usd: effect.limit.to_string(),
+            scope: effect.scope,
+            spent_usd: effect.spent.to_string(),
+            subject: effect.subject,
+        };
+        EstimateView {
+            budgets: estimate.budgets.into_iter().map(budget).collect(),
+            least_usd: estimate.least.to_string(),
+            most_usd: estimate.most.to_string(),
+            starts_now: estimate.starts_now,
+            steps: estimate.steps.into_iter().map(step).collect(),
+        }
+    }
 }
 
 /// Submit a job. The answer is sent when the job is on disk.
@@ -60,7 +133,7 @@ pub async fn submit_job(State(app): State<Arc<App>>, context: Context, request: 
     let request = parse_intake(text, app.clock.now_ms(), &app.outbound)?;
     let idempotency = idempotency(&parts.headers, &body)?;
     if request.dry_run {
-        let preview = app.engine.preview(request)?;
+        let preview = app.engine.preview(request, &caller.name).await?;
         return Ok(body::json(StatusCode::OK, &PreviewView::from(preview)));
     }
     let accepted = app.engine.intake(request, &caller.name, idempotency).await?;
@@ -91,6 +164,7 @@ impl From<Accepted> for AcceptedView {
 impl From<Preview> for PreviewView {
     fn from(preview: Preview) -> Self {
         PreviewView {
+            cost: preview.cost.map(EstimateView::from),
             dry_run: true,
             run_at: preview.run_at_ms.map(seconds),
             state: preview.state,

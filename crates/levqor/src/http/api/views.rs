@@ -131,10 +131,26 @@ pub struct JobDetail {
 pub struct StepDetail {
     attempts: Vec<AttemptView>,
     id: String,
-    /// `http`, `email`, `transform`, `wait`; null when the definition cannot be read any more.
+    /// `connect`, `http`, `email`, `ai`, `transform`, `wait`; null when the definition cannot be read any more.
     kind: Option<&'static str>,
     /// `pending`, `running`, `waiting`, `succeeded`, `failed` or `skipped`.
     status: &'static str,
+    /// Of an `ai` step: each answer, each failure and each tool, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    turns: Vec<TurnView>,
+}
+
+/// One turn of a conversation with a model.
+#[derive(Serialize, ToSchema)]
+pub struct TurnView {
+    finished_at: Option<f64>,
+    started_at: f64,
+    /// `started`, `succeeded`, `failed` or `retried`.
+    status: &'static str,
+    /// `kind` says what it was: `said`, `failed` or `tool`.
+    #[schema(value_type = Option<Value>)]
+    turn: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -218,9 +234,10 @@ fn steps(view: &JobView) -> Vec<StepDetail> {
             id: step.id.clone(),
             kind: Some(step.kind),
             status: step.status,
+            turns: turns(rows, &step.id),
         })
         .collect();
-    for row in rows {
+    for row in rows.iter().filter(|row| !row.step.contains('/')) {
         if !steps.iter().any(|step| step.id == row.step) {
             let status = rows
                 .iter()
@@ -231,10 +248,25 @@ fn steps(view: &JobView) -> Vec<StepDetail> {
                 id: row.step.clone(),
                 kind: None,
                 status,
+                turns: turns(rows, &row.step),
             });
         }
     }
     steps
+}
+
+/// The rows `<step>/<number>`, by their number.
+fn turns(rows: &[StepRow], step: &str) -> Vec<TurnView> {
+    let number = |row: &StepRow| row.step.strip_prefix(step)?.strip_prefix('/')?.parse::<u32>().ok();
+    let mut found: Vec<(u32, &StepRow)> = rows.iter().filter_map(|row| Some((number(row)?, row))).collect();
+    found.sort_by_key(|(number, _)| *number);
+    let view = |(_, row): (u32, &StepRow)| TurnView {
+        finished_at: row.finished_at_ms.map(seconds),
+        started_at: seconds(row.started_at_ms),
+        status: row.status.as_str(),
+        turn: row.output.as_deref().map(raw),
+    };
+    found.into_iter().map(view).collect()
 }
 
 impl From<&StepRow> for AttemptView {

@@ -27,9 +27,9 @@ with next as materialized (
     where id = any (array(select id from next)) and state || '' = 'queued'
     returning id, claim, workflow, version, started_at_ms, deaths, sort_at_ms
 )
-select mine.id, claim, workflow, version, started_at_ms, deaths, payload, callback_url, priority, tags, sort_at_ms
+select mine.id, claim, workflow, version, started_at_ms, deaths, payload, callback_url, priority, tags, sort_at_ms, caller
 from mine cross join lateral (
-    select payload, callback_url, priority, tags from jobs where jobs.id = mine.id offset 0
+    select payload, callback_url, priority, tags, caller from jobs where jobs.id = mine.id offset 0
 ) job";
 
 /// `node` is part of the condition: a claim that was rolled back may have been made again by another node, under the
@@ -107,6 +107,7 @@ fn read(row: &Row) -> Result<(i64, ClaimedJob)> {
         callback_url: row.try_get(7)?,
         priority: decode::priority(row.try_get(8)?)?,
         tags: decode::tags(row.try_get(9)?)?,
+        caller: row.try_get(11)?,
         steps: Vec::new(),
     };
     Ok((row.try_get(10)?, job))

@@ -1,0 +1,10 @@
+-- Answers of models that may be given again, under the hash of what was asked.
+create table ai_answers (
+    key text collate "C" not null primary key,
+    call_id text not null,
+    said text not null,
+    created_at_ms bigint not null,
+    expires_at_ms bigint not null
+);
+
+create index ai_answers_expiry on ai_answers (expires_at_ms);
