@@ -8,6 +8,7 @@
 //! | which vendors, actions and parameters there are | [`catalogue`] |
 //! | how a vendor's answer becomes a result or a failure | `call.rs`, `failure.rs` |
 //! | calls to AI models, and what they say was used | [`ai`] |
+//! | what providers of AI models say a day cost | `cost_reports.rs` |
 //! | copies of backups in a bucket | [`bucket`] |
 //! | checkouts, the customer portal and meter events of Stripe | [`stripe`] |
 //! | what each vendor is sent | `multipart.rs`, `mail.rs`, `slack.rs`, `telegram.rs`, `notion.rs`, `gmail.rs` |
@@ -28,6 +29,7 @@ pub mod stripe;
 
 mod ask;
 mod call;
+mod cost_reports;
 mod credentials;
 mod failure;
 mod fresh;
@@ -40,6 +42,7 @@ mod telegram;
 
 pub use ask::{Ask, Source};
 pub use connect::{Bases, Connectors, Error, LIMIT_MS, Terms};
+pub use cost_reports::CostReport;
 pub use credentials::Credentials;
 pub use failure::{Again, Failure};
 pub use stripe::{Meter, Metered};

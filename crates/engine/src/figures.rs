@@ -80,6 +80,8 @@ pub struct Counters {
     pub meter_tries_failed: AtomicU64,
     /// Times that a model was not called any more because it did not answer reliably.
     pub ai_breaks: AtomicU64,
+    /// Days that a provider says cost something else than the books say.
+    pub statement_drifts: AtomicU64,
 }
 
 impl Counters {

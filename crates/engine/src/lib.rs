@@ -23,6 +23,7 @@ mod jobs;
 mod keys;
 mod metering;
 mod payments;
+mod reconcile;
 mod record;
 mod run;
 mod running;
@@ -46,6 +47,7 @@ pub use figures::{AiFigures, Counters, LATENCY_BUCKETS_MS, ModelFigures};
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
 pub use keys::KnownKey;
+pub use reconcile::{DRIFT_ALARM_PPM, Reconciled};
 pub use running::Running;
 pub use settings::{Secrets, Settings};
 
@@ -102,6 +104,9 @@ impl Engine {
         upkeep::spawn_loops(shared);
         if shared.settings.backups.as_ref().is_some_and(|backups| backups.is_daily) {
             shared.tasks.spawn(backup::backup_loop(shared.clone()));
+        }
+        if !shared.settings.cost_reports.is_empty() {
+            shared.tasks.spawn(reconcile::reconcile_loop(shared.clone()));
         }
         if let Some(meter) = &shared.settings.meter {
             shared.tasks.spawn(metering::metering_loop(shared.clone(), meter.clone()));

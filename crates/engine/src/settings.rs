@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use levqor_connectors::email::Mailer;
-use levqor_connectors::{Bases, Meter};
+use levqor_connectors::{Bases, CostReport, Meter};
 use levqor_core::address::OutboundPolicy;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
@@ -42,6 +42,8 @@ pub struct Settings {
     pub ai: AiSettings,
     /// Who is told what people's AI calls cost; `None`: nobody.
     pub meter: Option<Arc<Meter>>,
+    /// Providers that can be asked what a day cost.
+    pub cost_reports: Vec<CostReport>,
 }
 
 impl Settings {
@@ -64,6 +66,7 @@ impl Settings {
             mailer: None,
             ai: AiSettings::default(),
             meter: None,
+            cost_reports: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
 
 mod ai;
+mod cost_reports;
 mod email;
 mod env_file;
 mod parse;
@@ -24,6 +25,7 @@ use levqor_core::duration::format_duration;
 use levqor_store::KeyTally;
 
 pub use ai::Ai;
+pub use cost_reports::CostReports;
 pub use email::Email;
 use env_file::EnvFile;
 use parse::Vars;
@@ -141,6 +143,7 @@ pub struct Config {
     pub vendors: Bases,
     pub email: Email,
     pub stripe: Stripe,
+    pub cost_reports: CostReports,
     /// Whether a checkout can be begun without a key.
     pub public_checkout: bool,
     pub workflows_dir: PathBuf,
@@ -255,6 +258,7 @@ impl Config {
             vendors: parse::vendors(&vars)?,
             email: email::email(&vars)?,
             stripe: parse::stripe(&vars)?,
+            cost_reports: cost_reports::cost_reports(&vars)?,
             public_checkout: vars.choice("PUBLIC_CHECKOUT", &[("true", true), ("false", false)], false)?,
             workflows_dir: vars.get("WORKFLOWS_DIR").unwrap_or("workflows").into(),
             workers: vars.number("WORKERS", 1, 100_000, 64)? as usize,
@@ -345,6 +349,10 @@ impl Config {
             "STRIPE_SECRET_KEY" => hidden(usize::from(self.stripe.secret_key.is_some())),
             "STRIPE_WEBHOOK_SECRET" => hidden(self.stripe.webhook_secrets.len()),
             "STRIPE_PRICES" => self.stripe.prices.join(","),
+            "OPENAI_ADMIN_KEY" => hidden(usize::from(self.cost_reports.openai_key.is_some())),
+            "OPENAI_ADMIN_URL" => self.cost_reports.openai_url.clone(),
+            "ANTHROPIC_ADMIN_KEY" => hidden(usize::from(self.cost_reports.anthropic_key.is_some())),
+            "ANTHROPIC_ADMIN_URL" => self.cost_reports.anthropic_url.clone(),
             "STRIPE_METER_EVENT" => self.stripe.meter_event.clone().unwrap_or_default(),
             "PUBLIC_CHECKOUT" => self.public_checkout.to_string(),
             "WORKFLOWS_DIR" => self.workflows_dir.display().to_string(),

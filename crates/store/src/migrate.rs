@@ -38,7 +38,8 @@ const ALL: &[Migration] = migrations![
     "0012_mail_erasures",
     "0013_ai_health",
     "0014_metering",
-    "0015_answers"
+    "0015_answers",
+    "0016_statements"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

@@ -25,6 +25,7 @@ mod call;
 mod charge;
 mod permit;
 mod simulate;
+mod statement;
 
 pub use amount::{MAX_AMOUNT, Nano, Rate};
 pub use book::{Lookup, PriceBook};
@@ -39,6 +40,7 @@ pub use permit::{Permit, Unused};
 pub use price::{Component, Mode, Price, Status};
 pub use price_list::{BadRow, parse_price_list};
 pub use simulate::{PastCall, Refusals, Scenario, Simulated, Sums, simulate};
+pub use statement::{BadStatement, Reporter, Stated, drift_ppm, read_statement, stated_nano};
 pub(crate) use unit::words;
 pub use unit::{Tier, Unit};
 pub use usage::{Meter, Usage, UsageError, Wire};

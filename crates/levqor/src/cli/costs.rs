@@ -2,6 +2,7 @@
 //! is added up here.
 
 mod meter;
+mod reconcile;
 mod simulate;
 
 use clap::{Args, Subcommand};
@@ -24,6 +25,7 @@ Examples:
   levqor costs --usage --by day,model --zone Europe/Berlin
   levqor costs job 018bcfe5687b7fffbfffffffffffffff
   levqor costs simulate --from 2030-01-01 --model openai/gpt-6-sol=openai/gpt-5-mini --per-job 0.20
+  levqor costs reconcile
   levqor costs meter status
 
 Amounts are US dollars, exact to the nano-dollar. A call counts at the time its money was held, also when it was charged or
@@ -43,6 +45,8 @@ enum Command {
     Job(Job),
     /// Replay past calls at other prices, with other models or under other limits, without spending
     Simulate(simulate::Simulate),
+    /// Ask providers what the last days cost, and compare that with the books
+    Reconcile(reconcile::Reconcile),
     /// Show how metering to Stripe does
     Meter(meter::Meter),
 }
@@ -107,6 +111,7 @@ impl Costs {
         match &self.command {
             Some(Command::Job(job)) => job.run().await,
             Some(Command::Simulate(simulate)) => simulate.run().await,
+            Some(Command::Reconcile(reconcile)) => reconcile.run().await,
             Some(Command::Meter(meter)) => meter.run().await,
             None => self.report.run().await,
         }

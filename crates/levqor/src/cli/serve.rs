@@ -287,6 +287,7 @@ fn settings(
         mailer: config.mailer(),
         ai: config.ai.settings(),
         meter: config.stripe.meter(),
+        cost_reports: config.cost_reports.reports(),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

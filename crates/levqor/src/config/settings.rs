@@ -217,6 +217,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("ANTHROPIC_API_KEY", "", "Key of Anthropic: models `anthropic/…`"),
     setting("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where Anthropic is reached"),
+    setting(
+        "OPENAI_ADMIN_KEY",
+        "",
+        "Admin key of OpenAI (`sk-admin-…`): each day its cost report is compared with the books. None: it is not asked",
+    ),
+    setting(
+        "OPENAI_ADMIN_URL",
+        "https://api.openai.com",
+        "Where that report is reached; for tests and proxies",
+    ),
+    setting(
+        "ANTHROPIC_ADMIN_KEY",
+        "",
+        "Admin key of Anthropic (`sk-ant-admin…`): the same with its cost report",
+    ),
+    setting("ANTHROPIC_ADMIN_URL", "https://api.anthropic.com", "Where that report is reached"),
     setting("GEMINI_API_KEY", "", "Key of Google's Gemini API: models `gemini/…`"),
     setting(
         "GEMINI_BASE_URL",

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::api::{
     ai, audit, backups, batch, billing, completion, connect, connections, costs, documents, emails, figures,
-    health, intake, job_costs, jobs, keys, meter, simulate, status, users, workflows,
+    health, intake, job_costs, jobs, keys, meter, reconcile, simulate, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -66,6 +66,8 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(needs(Read, routes!(costs::get_usage)))
         .routes(needs(Read, routes!(job_costs::get_job_costs)))
         .routes(needs(Read, routes!(simulate::simulate_costs)))
+        .routes(needs(Read, routes!(reconcile::list_statements)))
+        .routes(needs(Operate, routes!(reconcile::reconcile_costs)))
         .routes(needs(Operate, routes!(meter::get_meter)))
         .routes(needs(Operate, routes!(meter::settle_meter_event)))
         // Holders of a key: what became of mails.

@@ -28,6 +28,13 @@ impl Default for Spent<'_> {
     }
 }
 
+/// With limits that these figures fit into.
+async fn start(vars: &[(&str, &str)]) -> TestServer {
+    let mut all = vec![("MAX_COST_PER_JOB", "1000"), ("MAX_COST_PER_DAY", "1000")];
+    all.extend(vars);
+    TestServer::start(&all).await
+}
+
 fn job(n: u8) -> JobId {
     JobId::new(NOON, [n; 10])
 }
@@ -79,7 +86,7 @@ async fn spend(store: &Store, spent: Spent<'_>) -> (CallId, Nano) {
 
 #[tokio::test]
 async fn a_report_tells_costs_apart_and_adds_them_up() {
-    let server = TestServer::start(&[("API_KEYS", "k")]).await;
+    let server = start(&[("API_KEYS", "k")]).await;
     let store = server.engine.store();
     let (_, cost) = spend(store, Spent { tags: &[("team", "red")], ..Spent::default() }).await;
     spend(store, Spent { workflow: "sum", job: job(2), at_ms: NOON + DAY, ..Spent::default() }).await;
@@ -130,7 +137,7 @@ async fn a_report_tells_costs_apart_and_adds_them_up() {
 
 #[tokio::test]
 async fn what_cannot_be_reported_is_refused_by_name() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     for (query, told) in [
         ("by=colour", "parameter `by`: \"colour\" is nothing to group by"),
         ("by=tag:a,tag:b", "one tag at a time"),
@@ -163,7 +170,7 @@ async fn what_cannot_be_reported_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_spreadsheet_gets_columns_and_no_formula() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     let evil = [("team", "=cmd|' /C calc'!A0"), ("note", "a,\"b\"\n")];
     let (_, cost) =
         spend(server.engine.store(), Spent { user: Some("@SUM(A1)"), tags: &evil, ..Spent::default() }).await;
@@ -192,10 +199,10 @@ async fn a_spreadsheet_gets_columns_and_no_formula() {
 
 #[tokio::test]
 async fn a_bill_explains_each_call_to_the_nano_dollar() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     let store = server.engine.store();
     let (first, cost) = spend(store, Spent::default()).await;
-    spend(store, Spent { attempt: 2, ..Spent::default() }).await;
+    spend(store, Spent { attempt: 2, at_ms: NOON + 1_000, ..Spent::default() }).await;
     let path = format!("/api/v1/jobs/{}/costs", job(1));
 
     let page = server.anon().get(&format!("{path}?limit=1")).await.json();
@@ -235,7 +242,7 @@ async fn a_bill_explains_each_call_to_the_nano_dollar() {
 
 #[tokio::test]
 async fn a_job_shows_what_it_cost_so_far_and_null_before() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     let id = server.submit(&server.anon()).await;
     let path = format!("/api/v1/jobs/{id}");
     assert_eq!(server.anon().get(&path).await.json()["costs"], Value::Null);
@@ -253,7 +260,7 @@ async fn a_job_shows_what_it_cost_so_far_and_null_before() {
 
 #[tokio::test]
 async fn a_person_sees_their_calls_and_takes_nothing_but_their_name() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     let anon = server.anon();
     let made = anon.post("/api/v1/users/upsert", r#"{"email":"ada@example.org"}"#).await.json();
     let user = made["user"]["id"].as_str().unwrap();
@@ -276,7 +283,7 @@ async fn a_person_sees_their_calls_and_takes_nothing_but_their_name() {
 
 #[tokio::test]
 async fn a_simulation_reckons_exactly_and_spends_nothing() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     let store = server.engine.store();
     let (_, cost) = spend(store, Spent::default()).await;
     spend(store, Spent { attempt: 2, workflow: "sum", at_ms: NOON + DAY, ..Spent::default() }).await;
@@ -330,7 +337,7 @@ async fn a_simulation_reckons_exactly_and_spends_nothing() {
 
 #[tokio::test]
 async fn a_simulation_of_nonsense_is_refused_by_name() {
-    let server = TestServer::start(&[]).await;
+    let server = start(&[]).await;
     for (body, told) in [
         ("{", "EOF while parsing"),
         ("[]", "invalid length 0"),

@@ -1,4 +1,4 @@
-//! Metering to Stripe and the figures of AI calls, through the real server.
+//! What is told to Stripe, what providers say, and the figures of AI calls, through the real server.
 
 use levqor_core::money::{Bound, CallId, Charge, Nano, Terms, Usage};
 use levqor_core::payment::{Payment, PaymentKind};
@@ -24,8 +24,8 @@ async fn start(stripe: &Receiver) -> TestServer {
     TestServer::start(&vars).await
 }
 
-async fn spend(store: &Store, user: Option<&str>, nano: i64) {
-    let call = NewCall {
+fn call(user: Option<&str>, nano: i64) -> NewCall {
+    NewCall {
         id: CallId::new(NOON, rand::random()),
         place: None,
         key: None,
@@ -38,11 +38,19 @@ async fn spend(store: &Store, user: Option<&str>, nano: i64) {
         bound: Bound { input_tokens: 1, output_tokens: 1, amount: Nano::new(nano) },
         at_ms: NOON,
         lease_ms: 600_000,
-    };
+    }
+}
+
+async fn hold_and_settle(store: &Store, call: NewCall, nano: i64) {
+    let at_ms = call.at_ms;
     let Reserved::Granted(permit) = store.reserve(call).await.unwrap() else { panic!() };
     let charge =
         Charge::Settle { cost: Nano::new(nano), usage: Usage { out: 3, ..Usage::default() }, alarm: None };
-    store.settle_call(Settlement::new(permit.spend(), charge, NOON)).await.unwrap();
+    store.settle_call(Settlement::new(permit.spend(), charge, at_ms)).await.unwrap();
+}
+
+async fn spend(store: &Store, user: Option<&str>, nano: i64) {
+    hold_and_settle(store, call(user, nano), nano).await;
 }
 
 /// Somebody who has paid before.
@@ -174,4 +182,81 @@ async fn every_figure_of_the_dashboard_is_there() {
         "{page}"
     );
     assert!(page.ends_with("# EOF\n"));
+}
+
+const DAY: i64 = 86_400_000;
+
+#[allow(clippy::disallowed_methods, reason = "reports are of the last days")]
+fn last_midnight_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64 / DAY * DAY
+}
+
+#[tokio::test]
+async fn what_providers_say_is_held_against_the_books() {
+    let vendor = Receiver::start().await;
+    let yesterday = last_midnight_ms() - DAY;
+    let bucket = |day_ms: i64, value: f64| json!({"start_time": day_ms / 1000, "results": [{"amount": {"value": value, "currency": "usd"}}]});
+    // The daily comparison may be at it beside us, and gets the same.
+    let page = json!({"data": [bucket(yesterday - DAY, 0.0), bucket(yesterday, 0.0076)], "has_more": false, "next_page": null});
+    vendor.script("/v1/organization/costs", [Answer::json(&page)]);
+    vendor.script("/v1/organizations/cost_report", [Answer::status(403).body("sk-ant-admin-canary")]);
+    let url = vendor.url("");
+    let server = TestServer::start(&[
+        ("API_KEYS", "k"),
+        ("OUTBOUND_ALLOW", "127.0.0.0/8"),
+        ("OPENAI_ADMIN_KEY", "sk-admin-canary"),
+        ("OPENAI_ADMIN_URL", &url),
+        ("ANTHROPIC_ADMIN_KEY", "sk-ant-admin-canary"),
+        ("ANTHROPIC_ADMIN_URL", &url),
+    ])
+    .await;
+    let booked = |nano: i64| NewCall { at_ms: yesterday + 5, ..call(None, nano) };
+    hold_and_settle(server.engine.store(), booked(7_600_000), 7_600_000).await;
+    hold_and_settle(
+        server.engine.store(),
+        NewCall { provider: "openai-responses".to_owned(), ..booked(100_000) },
+        100_000,
+    )
+    .await;
+
+    let reply = server.key("k").post("/api/v1/costs/reconcile", "").await;
+
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let done = reply.json();
+    let statements = done["statements"].as_array().unwrap();
+    assert_eq!(statements.len(), 2, "{done}");
+    assert_eq!((&statements[0]["stated_usd"], &statements[0]["drift_ppm"]), (&json!("0.00"), &json!(0)));
+    let it = &statements[1];
+    assert_eq!((&it["stated_usd"], &it["booked_usd"]), (&json!("0.0076"), &json!("0.0077")));
+    assert_eq!((&it["drift_ppm"], &it["alarming"]), (&json!(13_157), &json!(true)));
+    assert_eq!(done["failures"][0]["error"], "anthropic answered with status 403");
+    let asked = vendor.received_at("/v1/organization/costs");
+    assert_eq!(asked[0].header("authorization"), "Bearer sk-admin-canary");
+    let anthropic = vendor.received_at("/v1/organizations/cost_report");
+    assert_eq!(
+        (anthropic[0].header("x-api-key"), anthropic[0].header("anthropic-version")),
+        ("sk-ant-admin-canary", "2023-06-01")
+    );
+    let shown = server.key("k").get("/api/v1/costs/statements").await.json();
+    assert_eq!(shown["providers"], json!(["openai", "anthropic"]));
+    assert_eq!(shown["statements"][0]["booked_usd"], "0.0077");
+    let page = server.key("k").get("/metrics").await.text();
+    assert!(
+        page.contains("levqor_cost_drifts_total ") && !page.contains("levqor_cost_drifts_total 0\n"),
+        "{page}"
+    );
+    for text in [done.to_string(), server.logged.text(), page] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_admin_key_nobody_is_asked() {
+    let server = TestServer::start(&[]).await;
+
+    assert_eq!(server.anon().post("/api/v1/costs/reconcile", "").await.status, 503);
+    let shown = server.anon().get("/api/v1/costs/statements").await.json();
+    assert_eq!(shown, json!({"providers": [], "statements": []}));
+    assert_eq!(server.anon().get("/api/v1/costs/statements?limit=0").await.error(), "invalid_query");
 }

@@ -131,8 +131,9 @@ impl TestServer {
             bucket: None,
         });
         settings.mailer = config.mailer();
-        settings.meter = config.stripe.meter();
         settings.ai = config.ai.settings();
+        settings.meter = config.stripe.meter();
+        settings.cost_reports = config.cost_reports.reports();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();

@@ -107,6 +107,11 @@ pub async fn get_metrics(
         ("emails_failed", "Tries to send a mail that failed", &counters.emails_failed),
         ("ai_swept", "AI calls that no process ended, charged in full by this node", &counters.ai_swept),
         ("ai_alarms", "Charges of AI calls that deserve a look", &counters.ai_alarms),
+        (
+            "cost_drifts",
+            "Days that a provider says cost something else than the books",
+            &counters.statement_drifts,
+        ),
         ("meter_events_told", "Amounts told to Stripe by this node", &counters.meter_events_told),
         ("meter_tries_failed", "Tries to tell an amount that failed", &counters.meter_tries_failed),
         ("ai_models_broken", "Times that a model was left alone after trouble in a row", &counters.ai_breaks),

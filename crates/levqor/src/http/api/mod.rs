@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod keys;
 pub mod meter;
 pub mod query;
+pub mod reconcile;
 pub mod simulate;
 pub mod status;
 pub mod users;

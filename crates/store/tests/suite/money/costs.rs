@@ -177,6 +177,31 @@ each_engine! {
         assert_eq!((sums.cost, sums.usage.out), (cents(3), 3_000_000_000_000));
     }
 
+    async fn the_comparison_of_a_day_is_made_by_one_and_again_when_it_failed(world: World) {
+        let claims = futures_util::future::join_all((0..8).map(|_| world.store.claim_statements(MIDNIGHT, NOON))).await;
+        assert_eq!(claims.into_iter().filter_map(|claim| claim.unwrap()).collect::<Vec<_>>(), [1]);
+        assert_eq!(world.store.claim_statements(MIDNIGHT, NOON + HOUR).await.unwrap(), Some(2), "who died at it is followed");
+        world.store.end_statements(MIDNIGHT, 1, None).await.unwrap();
+        world.store.end_statements(MIDNIGHT, 2, Some(NOON + 2 * HOUR)).await.unwrap();
+        assert_eq!(world.store.claim_statements(MIDNIGHT, NOON + 2 * HOUR - 1).await.unwrap(), None);
+        assert_eq!(world.store.claim_statements(MIDNIGHT, NOON + 2 * HOUR).await.unwrap(), Some(3));
+        world.store.end_statements(MIDNIGHT, 3, None).await.unwrap();
+
+        assert_eq!(world.store.claim_statements(MIDNIGHT, NOON + 9 * DAY).await.unwrap(), None, "done is done");
+        assert_eq!(world.store.claim_statements(MIDNIGHT + DAY, NOON + DAY).await.unwrap(), Some(1));
+    }
+
+    async fn what_a_provider_says_later_replaces_what_it_said(world: World) {
+        five(&world).await;
+        let put = async |stated: i64| world.store.put_statements("openai", &[(MIDNIGHT, cents(stated))], NOON).await.unwrap();
+
+        assert_eq!((put(20).await[0].booked, put(20).await[0].drift_ppm), (cents(17), 150_000));
+        assert_eq!(put(17).await[0].drift_ppm, 0);
+
+        let listed = world.store.list_statements(10).await.unwrap();
+        assert_eq!((listed.len(), listed[0].stated, listed[0].provider.as_str()), (1, cents(17), "openai"));
+    }
+
     async fn too_much_to_read_is_refused_and_not_read(world: World) {
         let fill = match &world.location {
             levqor_store::Location::Sqlite(_) => {
