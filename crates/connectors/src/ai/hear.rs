@@ -153,12 +153,7 @@ fn chat_parts(at: &str, content: &Value) -> Result<Vec<Part>, Untold> {
                 })?;
                 Part::Image { media_type, data }
             }
-            "file" => {
-                let (media_type, data) = data_address(&part["file"]["file_data"]).ok_or_else(|| {
-                    untold(format!("{at}.file"), "send it as data:application/pdf;base64,…")
-                })?;
-                Part::Document { media_type, data }
-            }
+            // Only the vetting of the caller's own wire has a bound for what a document can hold.
             kind => return Err(untold(at, format!("a part of the type {kind:?} is not"))),
         });
     }
@@ -233,9 +228,8 @@ fn blocks(at: &str, content: &Value, names: &mut HashMap<String, String>) -> Res
                 let (media_type, data) = (text(&source["media_type"]), text(&source["data"]));
                 parts.push(match (source["type"].as_str().unwrap_or_default(), kind) {
                     ("base64", "image") => Part::Image { media_type, data },
-                    ("base64", _) => Part::Document { media_type, data },
                     ("text", _) => Part::Text(data),
-                    _ => return Err(untold(format!("{at}.source"), "send the thing itself, in base64")),
+                    _ => return Err(untold(format!("{at}.source"), "only text is, and images in base64")),
                 });
             }
             "tool_use" => {

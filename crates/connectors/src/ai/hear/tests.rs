@@ -103,6 +103,8 @@ fn what_another_wire_cannot_say_is_refused_by_name() {
     }
     let far = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]);
     assert_eq!(with("messages", far), Err("messages[0].content[0].image_url".to_owned()));
+    let paper = json!([{"role": "user", "content": [{"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}]}]);
+    assert_eq!(with("messages", paper), Err("messages[0].content[0]".to_owned()));
     let search = json!({"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}]});
     assert_eq!(hear(Wire::Anthropic, &search.to_string(), "m").unwrap_err().at, "tools[0]");
 }
