@@ -11,8 +11,11 @@ use sha2::{Digest, Sha256};
 use crate::duration::{
     DAY_MS, HOUR_MS, parse_duration_ms, parse_epoch_ms, parse_rfc3339_ms, parse_seconds_ms,
 };
-use crate::intake::{shown, text};
-use crate::json::{compact, decode, element, members};
+use crate::fields::{self, fields};
+use crate::intake::text;
+use crate::json::{decode, element};
+
+pub use crate::fields::Problem;
 
 pub const MAX_NAME_CHARS: usize = 100;
 /// How long the old key lives on after a rotation, unless the request says otherwise.
@@ -35,10 +38,13 @@ pub enum Scope {
     Admin,
     /// Calling AI models, within the budgets.
     Ai,
+    /// Deciding about money: budgets, prices, corrections, the switch that stops AI calls.
+    Budgets,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 5] = [Scope::Read, Scope::Submit, Scope::Operate, Scope::Admin, Scope::Ai];
+    pub const ALL: [Scope; 6] =
+        [Scope::Read, Scope::Submit, Scope::Operate, Scope::Admin, Scope::Ai, Scope::Budgets];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,6 +53,7 @@ impl Scope {
             Scope::Operate => "operate",
             Scope::Admin => "admin",
             Scope::Ai => "ai",
+            Scope::Budgets => "budgets",
         }
     }
 
@@ -172,31 +179,13 @@ pub struct Rotation {
     pub expires_at_ms: Option<i64>,
 }
 
-/// What is wrong with a request, and where: a JSON pointer, empty for the body as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Problem {
-    pub at: &'static str,
-    pub message: String,
-}
-
-impl Problem {
-    fn body(message: impl Into<String>) -> Problem {
-        Problem { at: "", message: message.into() }
-    }
-
-    fn field(at: &'static str, raw: &str, allowed: impl fmt::Display) -> Problem {
-        let name = at.trim_start_matches('/');
-        Problem { at, message: format!("{name}: {} is not allowed, it {allowed}", shown(raw)) }
-    }
-}
-
 /// Reads the body of a request for a new key.
 pub fn parse_request(body: &str, now_ms: i64) -> Result<KeyRequest, Problem> {
-    let body = compact(body).map_err(|error| Problem::body(error.to_string()))?;
+    let body = fields::read(body)?;
     let [name, scopes, expires_at] = fields(&body, ["name", "scopes", "expires_at"])?;
-    let name = name.ok_or_else(|| missing("/name", "a string of 1 to 100 characters"))?;
-    let scopes = scopes.ok_or_else(|| missing("/scopes", "a list of read, submit, operate, admin, ai"))?;
+    let name = name.ok_or_else(|| Problem::missing("/name", "a string of 1 to 100 characters"))?;
+    let scopes = scopes
+        .ok_or_else(|| Problem::missing("/scopes", "a list of read, submit, operate, admin, ai, budgets"))?;
     Ok(KeyRequest {
         name: parse_name(name)?,
         scopes: parse_scopes(scopes)?,
@@ -209,31 +198,12 @@ pub fn parse_rotation(body: &str, now_ms: i64) -> Result<Rotation, Problem> {
     if body.is_empty() {
         return Ok(Rotation { overlap_ms: OVERLAP_MS, expires_at_ms: None });
     }
-    let body = compact(body).map_err(|error| Problem::body(error.to_string()))?;
+    let body = fields::read(body)?;
     let [overlap, expires_at] = fields(&body, ["overlap", "expires_at"])?;
     Ok(Rotation {
         overlap_ms: overlap.map_or(Ok(OVERLAP_MS), parse_overlap)?,
         expires_at_ms: expires_at.map(|raw| parse_expiry(raw, now_ms)).transpose()?,
     })
-}
-
-/// The raw values of these members, and a refusal of any other.
-fn fields<'a, const N: usize>(body: &'a str, names: [&str; N]) -> Result<[Option<&'a str>; N], Problem> {
-    let found = members(body)
-        .ok_or_else(|| Problem::body(format!("the body must be an object, not {}", shown(body))))?;
-    let mut values = [None; N];
-    for (name, value) in found {
-        let Some(place) = names.iter().position(|known| *known == name) else {
-            let known = names.join(", ");
-            return Err(Problem::body(format!("unknown member `{}`, allowed are {known}", shown(&name))));
-        };
-        values[place] = Some(value);
-    }
-    Ok(values)
-}
-
-fn missing(at: &'static str, what: &str) -> Problem {
-    Problem { at, message: format!("{} is required: {what}", at.trim_start_matches('/')) }
 }
 
 fn parse_name(raw: &str) -> Result<String, Problem> {
@@ -250,8 +220,9 @@ pub fn is_name(name: &str) -> bool {
 }
 
 fn parse_scopes(raw: &str) -> Result<Scopes, Problem> {
-    let wrong =
-        || Problem::field("/scopes", raw, "must be a list of some of read, submit, operate, admin, ai");
+    let wrong = || {
+        Problem::field("/scopes", raw, "must be a list of some of read, submit, operate, admin, ai, budgets")
+    };
     let mut found = Vec::new();
     if !raw.starts_with('[') {
         return Err(wrong());

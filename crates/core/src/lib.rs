@@ -17,6 +17,7 @@ pub mod csv;
 pub mod currency;
 pub mod duration;
 pub mod expression;
+pub mod fields;
 pub mod gateway;
 pub mod id;
 pub mod intake;

@@ -8,14 +8,17 @@ use levqor_core::audit::Actor;
 use levqor_core::mail;
 use levqor_core::workflow::Problem;
 
-use crate::Shared;
 use crate::chain::chain;
+use crate::{Shared, alerts};
 
 /// Names that begin so are Levqor's own.
 pub(crate) const PREFIX: &str = "levqor-";
 
-const ORIGIN: &str = "built-in";
-const ALL: [(&str, &str); 1] = [(mail::WORKFLOW, include_str!("built_in/levqor-email.yaml"))];
+pub(crate) const ORIGIN: &str = "built-in";
+const ALL: [(&str, &str); 2] = [
+    (mail::WORKFLOW, include_str!("built_in/levqor-email.yaml")),
+    (alerts::WORKFLOW, include_str!("built_in/levqor-alert.yaml")),
+];
 const AGAIN: Duration = Duration::from_secs(5);
 
 pub(crate) fn is_reserved(name: &str) -> bool {

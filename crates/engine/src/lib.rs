@@ -7,6 +7,7 @@
 //! `upkeep.rs` repairs what a crash between any two of them left. Calls to AI models go through `ai/`.
 
 pub mod ai;
+mod alerts;
 pub mod backup;
 mod built_in;
 mod callback;
@@ -23,6 +24,7 @@ mod jobs;
 mod keys;
 mod metering;
 mod payments;
+mod price_books;
 mod reconcile;
 mod record;
 mod run;
@@ -47,6 +49,7 @@ pub use figures::{AiFigures, Counters, LATENCY_BUCKETS_MS, ModelFigures};
 pub use intake::{Accepted, IntakeError, Preview};
 pub use jobs::{Completed, JobView, StepView};
 pub use keys::KnownKey;
+pub use price_books::{Draft, InForce, PricesError};
 pub use reconcile::{DRIFT_ALARM_PPM, Reconciled};
 pub use running::Running;
 pub use settings::{Secrets, Settings};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use levqor_connectors::email::Mailer;
 use levqor_connectors::{Bases, CostReport, Meter};
 use levqor_core::address::OutboundPolicy;
+use levqor_core::budget::Recipients;
 use levqor_core::seal::Keyring;
 use levqor_core::signature::Secret;
 
@@ -44,6 +45,8 @@ pub struct Settings {
     pub meter: Option<Arc<Meter>>,
     /// Providers that can be asked what a day cost.
     pub cost_reports: Vec<CostReport>,
+    /// Who is told of thresholds where a budget names nobody.
+    pub alerts: Recipients,
 }
 
 impl Settings {
@@ -67,6 +70,7 @@ impl Settings {
             ai: AiSettings::default(),
             meter: None,
             cost_reports: Vec::new(),
+            alerts: Recipients::default(),
         }
     }
 }

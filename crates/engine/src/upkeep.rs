@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::chain;
 use crate::figures::Counters;
-use crate::{Shared, ai, keys};
+use crate::{Shared, ai, alerts, keys};
 
 const BATCH: usize = 500;
 /// The due times of other nodes are not known here: look at least this often. On SQLite there are no other nodes.
@@ -27,6 +27,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 const DEFINE: Duration = Duration::from_secs(2);
 /// Calls that nobody ended hold money until they are found.
 const SWEEP: Duration = Duration::from_secs(5);
+/// A threshold was passed by whichever node charged a call.
+const TELL: Duration = Duration::from_secs(2);
 /// Clocks that disagree by more than this since the start: somebody moved the wall clock, nothing is deleted.
 const CLOCK_JUMP_MS: i64 = 3_600_000;
 
@@ -110,6 +112,7 @@ pub(crate) fn spawn_loops(shared: &Arc<Shared>) {
     if !alone {
         shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), REFRESH, "refresh definitions", refresh));
     }
+    shared.tasks.spawn(repeat(shared.clone(), stopping.clone(), TELL, "tell alerts", alerts::tell));
     shared.tasks.spawn(prune_loop(shared.clone()));
 }
 

@@ -2,9 +2,11 @@
 //! to a server like any other program, and `serve` only puts the parts together.
 
 mod ai;
+mod ai_calls;
 mod audit;
 mod backup;
 mod bench;
+mod budgets;
 mod callbacks;
 mod child;
 mod client;
@@ -21,6 +23,7 @@ mod loopback;
 mod migrate;
 mod mock_ai;
 mod out;
+mod prices;
 mod relocate;
 mod serve;
 mod status;
@@ -57,7 +60,6 @@ enum Command {
     Watch(watch::Watch),
     Jobs(jobs::Jobs),
     Workflows(workflows::Workflows),
-    Ai(ai::Ai),
     Keys(keys::Keys),
     Audit(audit::Audit),
     Validate(validate::Validate),
@@ -66,6 +68,9 @@ enum Command {
     Config(config::ShowConfig),
     Callbacks(callbacks::Callbacks),
     Email(email::Email),
+    Budgets(budgets::Budgets),
+    Prices(prices::Prices),
+    Ai(ai::Ai),
     Connections(connections::Connections),
     Costs(costs::Costs),
     #[command(name = "mock-ai")]
@@ -116,7 +121,6 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Watch(command) => command.run().await,
         Command::Jobs(command) => command.run().await,
         Command::Workflows(command) => command.run().await,
-        Command::Ai(command) => command.run().await,
         Command::Keys(command) => command.run().await,
         Command::Audit(command) => command.run().await,
         Command::Validate(command) => command.run().await,
@@ -125,6 +129,9 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Config(command) => command.run().await,
         Command::Callbacks(command) => command.run().await,
         Command::Email(command) => command.run().await,
+        Command::Budgets(command) => command.run().await,
+        Command::Prices(command) => command.run().await,
+        Command::Ai(command) => command.run().await,
         Command::Connections(command) => command.run().await,
         Command::Costs(command) => command.run().await,
         Command::MockAi(command) => command.run().await,

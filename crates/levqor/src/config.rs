@@ -5,6 +5,7 @@
 //! settings stands in `config/settings.rs`; docs/configuration.md repeats it, and a test compares the two.
 
 mod ai;
+mod alerts;
 mod cost_reports;
 mod email;
 mod env_file;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use levqor_connectors::email::Provider;
 use levqor_connectors::{Bases, Meter};
+use levqor_core::budget::Recipients;
 use levqor_core::duration::format_duration;
 use levqor_store::KeyTally;
 
@@ -142,6 +144,8 @@ pub struct Config {
     /// Where vendors are reached.
     pub vendors: Bases,
     pub email: Email,
+    /// Who is told of thresholds where a budget names nobody.
+    pub alerts: Recipients,
     pub stripe: Stripe,
     pub cost_reports: CostReports,
     /// Whether a checkout can be begun without a key.
@@ -257,6 +261,7 @@ impl Config {
             content_dir: vars.get("CONTENT_DIR").map(PathBuf::from),
             vendors: parse::vendors(&vars)?,
             email: email::email(&vars)?,
+            alerts: alerts::alerts(&vars)?,
             stripe: parse::stripe(&vars)?,
             cost_reports: cost_reports::cost_reports(&vars)?,
             public_checkout: vars.choice("PUBLIC_CHECKOUT", &[("true", true), ("false", false)], false)?,
@@ -345,6 +350,10 @@ impl Config {
             "SMTP_URL" => hidden(matches!(self.email.provider, Some(Provider::Smtp(_))) as usize),
             "EMAIL_DOMAIN" => self.email.domain.clone(),
             "RECEIVING_EMAIL" => self.email.receiving.clone().unwrap_or_default(),
+            "ALERT_EMAIL" => self.alerts.email.join(","),
+            "ALERT_SLACK" => self.alerts.slack.as_ref().map_or_else(String::new, ToString::to_string),
+            "ALERT_CALLBACK" => hidden(usize::from(self.alerts.callback.is_some())),
+            "ALERT_WORKFLOW" => self.alerts.workflow.clone().unwrap_or_default(),
             "STRIPE_BASE_URL" => self.vendors.stripe.clone(),
             "STRIPE_SECRET_KEY" => hidden(usize::from(self.stripe.secret_key.is_some())),
             "STRIPE_WEBHOOK_SECRET" => hidden(self.stripe.webhook_secrets.len()),

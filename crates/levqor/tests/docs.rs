@@ -349,6 +349,12 @@ async fn so_do_those_about_the_gateway() {
     run_examples(&read("docs/gateway.md"), 2).await;
 }
 
+#[tokio::test]
+async fn so_do_those_about_budgets() {
+    run_examples(&read("docs/budgets.md"), 7).await;
+    run_examples(&read("docs/budget-ceiling.md"), 3).await;
+}
+
 /// Runs them in their order on a new server; `least` says that they are still found.
 async fn run_examples(page: &str, least: usize) {
     let mock = levqor_mock_ai::MockAi::start(([127, 0, 0, 1], 0).into(), Default::default()).await.unwrap();

@@ -292,6 +292,19 @@ impl Store {
     {
         on!(self, engine => engine.read(verb))
     }
+
+    /// The same on one snapshot, where figures have to fit each other.
+    async fn read_snapshot<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        match &self.engine {
+            // Every read of a SQLite file is.
+            Engine::Sqlite(engine) => engine.read(verb).await,
+            Engine::Postgres(engine) => engine.read_snapshot(verb).await,
+        }
+    }
 }
 
 fn locked(text: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {

@@ -39,7 +39,8 @@ const ALL: &[Migration] = migrations![
     "0013_ai_health",
     "0014_metering",
     "0015_answers",
-    "0016_statements"
+    "0016_statements",
+    "0017_budget_recipients"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

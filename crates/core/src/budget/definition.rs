@@ -51,6 +51,18 @@ impl fmt::Debug for BudgetId {
 pub const DEFAULT_JOB_ID: &str = "max-cost-per-job";
 pub const DEFAULT_DAY_ID: &str = "max-cost-per-day";
 
+/// The budget that is there while AI calls are stopped: nothing, for everybody, for ever.
+pub const STOP_ID: &str = "ai-stop";
+
+/// The setting that a budget stands on.
+pub fn setting_of(id: &str) -> Option<&'static str> {
+    match id {
+        DEFAULT_JOB_ID => Some("MAX_COST_PER_JOB"),
+        DEFAULT_DAY_ID => Some("MAX_COST_PER_DAY"),
+        _ => None,
+    }
+}
+
 /// A limit for somebody over some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -128,6 +140,12 @@ pub fn default_day(limit: Nano) -> Budget {
     default(DEFAULT_DAY_ID, Scope::global(), Window::Day, limit)
 }
 
+/// Refuses every call, also those that cost nothing.
+pub fn stop() -> Budget {
+    let thresholds_ppm = Vec::new();
+    Budget { thresholds_ppm, ..default(STOP_ID, Scope::global(), Window::Total, Nano::ZERO) }
+}
+
 fn default(id: &str, scope: Scope, window: Window, limit: Nano) -> Budget {
     Budget {
         id: BudgetId(id.to_owned()),
@@ -142,11 +160,17 @@ fn default(id: &str, scope: Scope, window: Window, limit: Nano) -> Budget {
     }
 }
 
+/// What has to be spent to pass a threshold: the part of the limit, rounded up.
+pub fn passed_at(limit: Nano, threshold_ppm: u32) -> Nano {
+    let product = i128::from(limit.get()) * i128::from(threshold_ppm);
+    let whole = i128::from(PPM);
+    let nano = product.div_euclid(whole) + i128::from(product.rem_euclid(whole) != 0);
+    Nano::new(i64::try_from(nano).unwrap_or(i64::MAX))
+}
+
 /// The thresholds that are passed by what was spent now and were not before. A budget of nothing has none to pass.
 pub fn crossed(before: Nano, after: Nano, limit: Nano, thresholds_ppm: &[u32]) -> Vec<u32> {
-    let is_passed = |spent: Nano, ppm: u32| {
-        i128::from(spent.get()) * i128::from(PPM) >= i128::from(limit.get()) * i128::from(ppm)
-    };
+    let is_passed = |spent: Nano, ppm: u32| spent >= passed_at(limit, ppm);
     if limit <= Nano::ZERO {
         return Vec::new();
     }

@@ -30,7 +30,7 @@ fn scopes_are_a_set_in_one_order() {
     assert_eq!(scopes.to_string(), "read,admin");
     assert_eq!(Scopes::parse("admin,read"), Some(scopes));
     assert!(scopes.has(Scope::Admin) && !scopes.has(Scope::Submit), "admin includes nothing else");
-    assert_eq!(Scopes::all().to_string(), "read,submit,operate,admin,ai");
+    assert_eq!(Scopes::all().to_string(), "read,submit,operate,admin,ai,budgets");
     for text in ["", "read,", "READ", "write", "read admin"] {
         assert_eq!(Scopes::parse(text), None, "{text:?}");
     }

@@ -16,6 +16,9 @@ pub enum BadDecimal {
 /// More digits than any amount of money has; keeps every product below far away from the end of an `i128`.
 const MAX_DIGITS: usize = 24;
 
+/// A percent is ten thousand millionths.
+const PERCENT_PLACES: u32 = 4;
+
 /// Reads `12`, `0.35` or `-1.5` as a whole number of 10^-places.
 pub(super) fn parse(text: &str, places: u32) -> Result<i128, BadDecimal> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -71,6 +74,20 @@ pub(super) fn parse_json_ceil(text: &str, places: u32) -> Option<i128> {
     Some(digits(&significant[..kept]) + i128::from(rounds_up))
 }
 
+/// Reads percent as millionths: `80` or `99.5`, four digits after the point at most.
+pub fn parse_percent_ppm(text: &str) -> Result<u32, BadDecimal> {
+    match parse(text, PERCENT_PLACES)? {
+        ppm if ppm < 0 => Err(BadDecimal::Negative),
+        ppm => u32::try_from(ppm).map_err(|_| BadDecimal::TooLarge),
+    }
+}
+
+/// Millionths as percent, in as few digits as say it exactly: `80`, `99.5`.
+pub fn show_percent(ppm: u32) -> String {
+    let shown = show(ppm.into(), PERCENT_PLACES);
+    shown.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Invariant of both callers: digits alone, fewer than an `i128` holds.
 fn digits(text: &str) -> i128 {
     text.bytes().fold(0, |value, byte| value * 10 + i128::from(byte - b'0'))
@@ -84,4 +101,24 @@ pub(super) fn show(value: i128, places: u32) -> String {
     let short = fraction.trim_end_matches('0');
     let fraction = &fraction[..short.len().max(2)];
     format!("{sign}{}.{fraction}", (value / unit).abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percents_are_millionths_and_read_back() {
+        for (text, ppm) in
+            [("80", 800_000), ("99.5", 995_000), ("0.0001", 1), ("100", 1_000_000), ("1000", 10_000_000)]
+        {
+            assert_eq!(parse_percent_ppm(text), Ok(ppm));
+            assert_eq!(show_percent(ppm), text);
+        }
+        assert_eq!(show_percent(0), "0");
+        assert_eq!(parse_percent_ppm("-1"), Err(BadDecimal::Negative));
+        assert_eq!(parse_percent_ppm("0.00001"), Err(BadDecimal::TooFine(4)));
+        assert_eq!(parse_percent_ppm("99999999999"), Err(BadDecimal::TooLarge));
+        assert_eq!(parse_percent_ppm("1e2"), Err(BadDecimal::Form));
+    }
 }

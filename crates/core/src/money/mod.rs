@@ -27,18 +27,23 @@ mod permit;
 mod simulate;
 mod statement;
 
+mod request;
+
 pub use amount::{MAX_AMOUNT, Nano, Rate};
 pub use book::{Lookup, PriceBook};
 pub use bound::{Allowances, Bound, Fit, Shape, Wish, fit, upper_bound};
 pub use call::{CallEvent, CallId, CallState, transition};
 pub use charge::{Alarm, Charge, Ending, Profile, charge};
 pub use cost::{Bill, CostError, Line, Terms, bill, show_ppm};
-pub use decimal::BadDecimal;
+pub use decimal::{BadDecimal, parse_percent_ppm, show_percent};
 pub use difference::{Change, Difference, RateChange, Warning, difference, sanity};
 pub use image::image_tokens;
 pub use permit::{Permit, Unused};
 pub use price::{Component, Mode, Price, Status};
 pub use price_list::{BadRow, parse_price_list};
+pub use request::{
+    CorrectionRequest, ImportRequest, parse_activation, parse_correction, parse_import, price_pointer,
+};
 pub use simulate::{PastCall, Refusals, Scenario, Simulated, Sums, simulate};
 pub use statement::{BadStatement, Reporter, Stated, drift_ppm, read_statement, stated_nano};
 pub(crate) use unit::words;

@@ -60,7 +60,7 @@ const OWN_COLUMNS: [&str; 5] = [
 ];
 
 /// A larger list is not one that a person looked through.
-const MAX_ROWS: usize = 10_000;
+pub(super) const MAX_ROWS: usize = 10_000;
 const MAX_TOKENS: u64 = 1_000_000_000;
 
 /// All rows, or all that is wrong with them.

@@ -10,6 +10,7 @@ mod support;
 
 mod ai;
 mod ai_steps;
+mod alerts;
 mod backups;
 mod burst;
 mod callbacks;

@@ -23,6 +23,8 @@ Examples:
   levqor ai ask gpt-6-sol @mail.txt --output schema.json
   levqor ai ask gpt-6-sol 'Say hello' --dry-run
   levqor ai models
+  levqor ai calls --state assumed --limit 20
+  levqor ai stop
 
 The key needs the scope `ai`. What it cost goes to standard error; --json prints everything that the server says."
 )]
@@ -33,6 +35,8 @@ pub struct Ai {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Money(super::ai_calls::Command),
     /// Ask one question, print the answer
     Ask(Ask),
     /// List the models that have a price and a configured provider
@@ -89,6 +93,7 @@ struct Ask {
 impl Ai {
     pub async fn run(&self) -> Result<(), Failure> {
         match &self.command {
+            Command::Money(command) => command.run().await,
             Command::Ask(ask) => ask.run().await,
             Command::Models { server } => models(server).await,
         }

@@ -20,7 +20,7 @@ use super::serve;
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  levqor keys create admin --scopes read,submit,operate,admin,ai --offline
+  levqor keys create admin --scopes read,submit,operate,admin,ai,budgets --offline
   levqor keys create 'nightly import' --scopes submit --expires 90d
   levqor keys list
   levqor keys rotate 019ab3c27e50f1c09ab37d3c --overlap 1h
@@ -72,7 +72,7 @@ struct Create {
     /// What the key is for
     name: String,
 
-    /// What it may do: some of read, submit, operate, admin, ai, separated by commas
+    /// What it may do: some of read, submit, operate, admin, ai, budgets, separated by commas
     #[arg(long, value_parser = scopes)]
     scopes: Scopes,
 
@@ -207,7 +207,7 @@ async fn list(json: bool, server: &Server) -> Result<(), Failure> {
         keys.iter().for_each(|key| say!("{key}"));
     } else if keys.is_empty() {
         say!(
-            "No keys in the database. Make one with `levqor keys create NAME --scopes read,submit,operate,admin,ai`."
+            "No keys in the database. Make one with `levqor keys create NAME --scopes read,submit,operate,admin,ai,budgets`."
         );
     } else {
         say!("{}", table(&keys));

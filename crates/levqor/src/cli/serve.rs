@@ -288,6 +288,7 @@ fn settings(
         ai: config.ai.settings(),
         meter: config.stripe.meter(),
         cost_reports: config.cost_reports.reports(),
+        alerts: config.alerts.clone(),
         ..Settings::with_callback_secrets(callback_secrets)
     }
 }

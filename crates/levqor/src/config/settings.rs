@@ -143,6 +143,18 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The inbox that mails to these four are forwarded to, and that `levqor email test` writes to",
     ),
+    setting(
+        "ALERT_EMAIL",
+        "",
+        "Who gets a mail when a threshold of a budget is passed, separated by commas; this and the next three count where the budget names nobody",
+    ),
+    setting(
+        "ALERT_SLACK",
+        "",
+        "Where Slack is told of it: a stored connection and a channel, such as `team-slack/#ops`",
+    ),
+    setting("ALERT_CALLBACK", "", "A URL that gets it as a signed callback; never shown"),
+    setting("ALERT_WORKFLOW", "", "A workflow that gets it as its payload"),
     setting("STRIPE_SECRET_KEY", "", "Stripe's secret key (`sk_…` or `rk_…`). None: nothing can be bought"),
     setting(
         "STRIPE_WEBHOOK_SECRET",

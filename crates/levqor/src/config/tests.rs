@@ -200,3 +200,30 @@ fn the_example_file_explains_every_setting_and_changes_none() {
     let set = set.into_iter().filter(|(name, _)| !matches!(name.as_str(), "HOST" | "SECRET_NAME")).collect();
     assert_eq!(Config::from_map(&set).unwrap().describe(), config(&[]).unwrap().describe());
 }
+
+#[test]
+fn who_is_told_of_thresholds_is_checked_and_a_callback_is_never_shown() {
+    let all = config(&[
+        ("ALERT_EMAIL", " Ops@Example.com, b@example.org"),
+        ("ALERT_SLACK", "team-slack/#ops"),
+        ("ALERT_CALLBACK", "https://example.com/hook?token=canary"),
+        ("ALERT_WORKFLOW", "on-alert"),
+    ])
+    .unwrap();
+
+    assert_eq!(all.alerts.email, ["ops@example.com", "b@example.org"]);
+    assert_eq!(all.alerts.slack.as_ref().map(ToString::to_string).as_deref(), Some("team-slack/#ops"));
+    assert!(all.describe().iter().all(|(_, value)| !value.contains("canary")));
+    assert_eq!(config(&[]).unwrap().alerts, levqor_core::budget::Recipients::default());
+    let eleven = ["a@example.com"; 11].join(",");
+    for (name, value, what) in [
+        ("ALERT_EMAIL", "ops", "ALERT_EMAIL"),
+        ("ALERT_EMAIL", &eleven, "10 addresses"),
+        ("ALERT_SLACK", "ops", "connection/channel"),
+        ("ALERT_CALLBACK", "http://localhost/canary", "ALERT_CALLBACK"),
+        ("ALERT_CALLBACK", "canary", "http://"),
+    ] {
+        let problem = config(&[(name, value)]).unwrap_err().to_string();
+        assert!(problem.contains(what) && !problem.contains("canary"), "{name}={value}: {problem}");
+    }
+}

@@ -165,7 +165,7 @@ impl ApiError {
     }
 
     /// Adds what is wrong where: JSON pointer → text.
-    fn fields(self, fields: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub fn fields(self, fields: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut members = Map::new();
         for (at, what) in fields {
             // Two findings at one place are both told.

@@ -32,6 +32,7 @@ use super::scopes;
         (name = "billing", description = "Payments through Stripe"),
         (name = "connectors", description = "Single actions at Gmail, Notion, Slack and Telegram"),
         (name = "ai", description = "Calls to AI models under budgets"),
+        (name = "budgets", description = "What AI may cost, and did cost"),
         (name = "backups", description = "Copies of the whole database"),
         (name = "keys", description = "Who may do all this, and who did"),
         (name = "health", description = "How the service does"),

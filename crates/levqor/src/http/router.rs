@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse as _, Response};
 use http::{Method, Request, Uri};
-use levqor_core::key::Scope::{Admin, Ai, Operate, Read, Submit};
+use levqor_core::key::Scope::{Admin, Ai, Budgets, Operate, Read, Submit};
 use levqor_core::money::Wire;
 use tower::{Layer, Service};
 use utoipa::OpenApi as _;
@@ -18,8 +18,9 @@ use utoipa_axum::routes;
 
 use super::App;
 use super::api::{
-    ai, audit, backups, batch, billing, completion, connect, connections, costs, documents, emails, figures,
-    health, intake, job_costs, jobs, keys, meter, reconcile, simulate, status, users, workflows,
+    ai, ai_calls, audit, backups, batch, billing, budgets, completion, connect, connections, costs,
+    documents, emails, figures, health, intake, job_costs, jobs, keys, meter, prices, quarantine, reconcile,
+    simulate, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -84,6 +85,21 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(needs(Submit, routes!(billing::create_portal)))
         // Stripe.
         .routes(routes!(billing::receive_event))
+        // Holders of a key: what AI may cost, and did cost.
+        .routes(needs(Read, routes!(budgets::list_budgets)))
+        .routes(needs(Read, routes!(budgets::get_budget)))
+        .routes(needs(Budgets, routes!(budgets::put_budget, budgets::delete_budget)))
+        .routes(needs(Budgets, routes!(budgets::stop_ai)))
+        .routes(needs(Budgets, routes!(budgets::start_ai)))
+        .routes(needs(Read, routes!(ai_calls::list_calls)))
+        .routes(needs(Read, routes!(ai_calls::get_call)))
+        .routes(needs(Budgets, routes!(ai_calls::correct_call)))
+        .routes(needs(Read, routes!(quarantine::list_quarantine)))
+        .routes(needs(Budgets, routes!(quarantine::lift_quarantine)))
+        .routes(needs(Read, routes!(prices::list_prices)))
+        .routes(needs(Budgets, routes!(prices::import_prices)))
+        .routes(needs(Read, routes!(prices::get_prices)))
+        .routes(needs(Budgets, routes!(prices::activate_prices)))
         // Operators.
         .routes(needs(Operate, routes!(health::get_ops_health)))
         .routes(needs(Admin, routes!(backups::create_backup)))

@@ -273,6 +273,7 @@ pub enum ScopeWord {
     Operate,
     Admin,
     Ai,
+    Budgets,
 }
 
 /// How a key is replaced.
@@ -284,4 +285,86 @@ pub struct RotationBody {
     /// When the new key ends. Left out: it lives as long as the old one was meant to.
     #[schema(nullable = false)]
     pub expires_at: Option<TextOrSeconds>,
+}
+
+/// The whole of a budget: what is left out or null has its default.
+#[derive(ToSchema)]
+pub struct BudgetBody {
+    /// Who is told of thresholds. Left out: whoever the settings name.
+    pub alert: Option<AlertBody>,
+    /// `true` when it is left out.
+    pub enabled: Option<bool>,
+    /// Dollars, as a decimal text; nine digits after the point at most. 0 closes the scope.
+    #[schema(example = "5.00")]
+    pub limit: String,
+    /// Calls that may be open at the same time: 1 to 1,000,000.
+    pub max_open_holds: Option<i64>,
+    /// `hard` (default) refuses, `soft` tells, `observe` counts.
+    pub mode: Option<String>,
+    /// `job`, `step`, `key`, `user`, `tag`, `workflow`, `model`, `provider` or `global`.
+    #[schema(example = "tag")]
+    pub scope: String,
+    /// Which one, or `*` for each by itself. Nothing for `global`.
+    #[schema(example = "team=blue")]
+    pub scope_id: Option<String>,
+    /// Percent of the limit, ascending, 10 at most; 50, 80 and 100 when they are left out.
+    pub thresholds: Option<Vec<f64>>,
+    /// `job`, `hour`, `day`, `week`, `month`, `total` or `rolling:24h` (1 to 744 hours).
+    #[schema(example = "day")]
+    pub window: String,
+    /// Where its days begin; UTC when it is left out.
+    #[schema(example = "Europe/Berlin")]
+    pub zone: Option<String>,
+}
+
+/// Who is told: all of them.
+#[derive(ToSchema)]
+pub struct AlertBody {
+    /// A URL that gets a signed callback.
+    pub callback: Option<String>,
+    /// 10 addresses at most.
+    pub email: Option<Vec<String>>,
+    pub slack: Option<SlackBody>,
+    /// A workflow that gets the alert as its payload.
+    pub workflow: Option<String>,
+}
+
+#[derive(ToSchema)]
+pub struct SlackBody {
+    #[schema(example = "#ops")]
+    pub channel: String,
+    /// The name of a stored connection.
+    #[schema(example = "team-slack")]
+    pub connection: String,
+}
+
+/// What a call cost in the end.
+#[derive(ToSchema)]
+pub struct CorrectionBody {
+    /// All of it, in dollars as a decimal text.
+    #[schema(example = "0.0123")]
+    pub cost: String,
+    /// 1 to 500 characters; it stands in the ledger for ever.
+    #[schema(min_length = 1, max_length = 500, example = "as on the provider's invoice")]
+    pub reason: String,
+}
+
+/// A price list to be stored as a draft.
+#[derive(ToSchema)]
+pub struct ImportBody {
+    /// `list` (default): public prices. `own`: own models and private prices, in front of the list.
+    pub kind: Option<String>,
+    /// Objects with the columns of a price list as members; numbers as texts or numbers.
+    #[schema(value_type = Vec<Object>)]
+    pub prices: Vec<Value>,
+    /// Where they come from.
+    #[schema(max_length = 200)]
+    pub source: Option<String>,
+}
+
+/// Warnings that are right after all.
+#[derive(ToSchema)]
+pub struct ActivationBody {
+    /// Models as `provider/model`, or `*` for all.
+    pub accept: Option<Vec<String>>,
 }

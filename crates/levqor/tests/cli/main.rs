@@ -4,6 +4,7 @@
 
 mod ai;
 mod backup;
+mod budgets;
 mod canary;
 mod client;
 mod connections;

@@ -8,7 +8,7 @@ use crate::client::{Client, Connection, LIMIT, Reply};
 use crate::server::{TestServer, check};
 
 const FORBIDDEN: &str = "{\"error\":\"forbidden\"}\n";
-const ALL: [&str; 5] = ["read", "submit", "operate", "admin", "ai"];
+const ALL: [&str; 6] = ["read", "submit", "operate", "admin", "ai", "budgets"];
 
 async fn make(client: &Client, name: &str, scopes: &[&str]) -> (String, String) {
     let reply = client.post("/api/v1/keys", &json!({"name": name, "scopes": scopes}).to_string()).await;
@@ -41,9 +41,10 @@ async fn every_guarded_route_takes_the_one_scope_that_it_names() {
             assert!(Scope::parse(needed).is_some(), "{path}");
             *seen.entry(needed).or_default() += 1;
             // Names nothing that exists, so that what is allowed changes nothing.
-            let asked = ["{job_id}", "{name}", "{user_id}", "{key_id}"]
-                .iter()
-                .fold(path.clone(), |path, variable| path.replace(variable, "none"));
+            let asked =
+                ["{job_id}", "{name}", "{user_id}", "{key_id}", "{budget_id}", "{call_id}", "{book_id}"]
+                    .iter()
+                    .fold(path.clone(), |path, variable| path.replace(variable, "none"));
             for (scope, client) in &keys {
                 let reply = client.send(&method.to_uppercase(), &asked, &[], "").await;
                 assert_eq!(reply.status == 403, *scope != needed, "{scope}: {method} {asked}: {reply:?}");
@@ -80,6 +81,9 @@ async fn what_each_scope_is_for_is_as_documented() {
         ("get", "/api/v1/keys", "admin"),
         ("get", "/api/v1/audit", "admin"),
         ("get", "/api/v1/connections", "admin"),
+        ("get", "/api/v1/budgets", "read"),
+        ("put", "/api/v1/budgets/{budget_id}", "budgets"),
+        ("post", "/api/v1/ai/stop", "budgets"),
     ];
     for (method, path, scope) in expected {
         assert_eq!(document["paths"][path][method]["x-scope"], scope, "{method} {path}");

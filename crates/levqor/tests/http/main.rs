@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ai;
+mod ai_calls;
 mod announced;
 mod audit;
 mod backups;
@@ -9,6 +10,7 @@ mod batch;
 mod billing;
 mod body;
 mod browser;
+mod budgets;
 mod client;
 mod connect;
 mod connections;
@@ -24,7 +26,9 @@ mod keys;
 mod limits;
 mod marks;
 mod metering;
+mod money;
 mod pages;
+mod prices;
 mod proxies;
 mod rates;
 mod rows;

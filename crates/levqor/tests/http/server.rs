@@ -134,6 +134,7 @@ impl TestServer {
         settings.ai = config.ai.settings();
         settings.meter = config.stripe.meter();
         settings.cost_reports = config.cost_reports.reports();
+        settings.alerts = config.alerts.clone();
         let engine = Engine::start(Arc::new(store), settings, clock.clone()).await.unwrap();
         let logged = Logged::default();
         let log = LogSink::start(Box::new(logged.clone())).unwrap();
@@ -155,6 +156,11 @@ impl TestServer {
     /// The folder of its database.
     pub fn dir(&self) -> &std::path::Path {
         self.dir.path()
+    }
+
+    /// By the clock that it goes by.
+    pub fn now_ms(&self) -> i64 {
+        SystemClock.now_ms()
     }
 
     /// Without a key.

@@ -18,7 +18,10 @@ async fn the_document_and_the_router_have_the_same_routes_and_methods() {
             .replace("{job_id}", &"0".repeat(32))
             .replace("{name}", "x")
             .replace("{user_id}", "x")
-            .replace("{key_id}", "x");
+            .replace("{key_id}", "x")
+            .replace("{budget_id}", "x")
+            .replace("{call_id}", "x")
+            .replace("{book_id}", "x");
         let options = server.anon().send("OPTIONS", &asked, &[], "").await;
         assert_eq!(options.status, 200, "{path}");
         let allowed: BTreeSet<String> =
@@ -86,6 +89,9 @@ async fn every_described_success_has_the_members_that_are_sent() {
         ("/api/v1/workflows", "/api/v1/workflows".to_owned()),
         ("/api/v1/ops/backups", "/api/v1/ops/backups".to_owned()),
         ("/api/v1/users", "/api/v1/users?email=ada@example.org".to_owned()),
+        ("/api/v1/budgets", "/api/v1/budgets".to_owned()),
+        ("/api/v1/ai/calls", "/api/v1/ai/calls".to_owned()),
+        ("/api/v1/prices", "/api/v1/prices?limit=1".to_owned()),
     ] {
         let reference = &document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
             ["$ref"];
@@ -114,7 +120,10 @@ async fn every_route_but_the_public_ones_wants_a_key_before_anything_else() {
                     .replace("{job_id}", name)
                     .replace("{name}", name)
                     .replace("{user_id}", name)
-                    .replace("{key_id}", name);
+                    .replace("{key_id}", name)
+                    .replace("{budget_id}", name)
+                    .replace("{call_id}", name)
+                    .replace("{book_id}", name);
                 for client in [server.anon(), server.key("wrong"), server.key("")] {
                     let at = format!("{method} {asked}");
                     let reply = client.send(&method, &asked, &[], "").await;
@@ -162,7 +171,10 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
                 .replace("connect/{name}", "connect/slack")
                 .replace("{name}", "x")
                 .replace("{user_id}", "x")
-                .replace("{key_id}", "x");
+                .replace("{key_id}", "x")
+                .replace("{budget_id}", "x")
+                .replace("{call_id}", "x")
+                .replace("{book_id}", "x");
             let reply = server.anon().send(&method.to_uppercase(), &target, &headers, "a=b").await;
             assert_eq!(reply.status, 400, "{path}");
             let sent = reply.json();
@@ -177,5 +189,5 @@ async fn a_wrong_content_type_is_answered_in_the_described_shape() {
             assert!(fits, "{method} {path}: {sent}");
         }
     }
-    assert_eq!(asked, 16);
+    assert_eq!(asked, 20);
 }

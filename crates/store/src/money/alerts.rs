@@ -1,11 +1,12 @@
 //! Thresholds that were passed and are still to be told.
 
 use levqor_core::budget::BudgetId;
+use levqor_core::job::NewJob;
 use levqor_core::money::Nano;
 
 use super::types::Alert;
 use crate::tx::{Row, Tx};
-use crate::{Error, Result};
+use crate::{Error, Result, job};
 
 const OPEN: &str = "select budget_id, period_key, subject, threshold_ppm, spent_nano, limit_nano, at_ms from alert_outbox \
     where closed_at_ms is null order by at_ms limit $1";
@@ -18,8 +19,8 @@ pub(super) async fn list_open(tx: &mut Tx<'_>, limit: usize) -> Result<Vec<Alert
     tx.query(OPEN, &[(limit as i64).into()]).await?.iter().map(read).collect()
 }
 
-/// True for the one who closes it.
-pub(super) async fn close(tx: &mut Tx<'_>, alert: &Alert, now_ms: i64) -> Result<bool> {
+/// True for the one who closes it, and whose jobs are stored.
+pub(super) async fn close(tx: &mut Tx<'_>, alert: &Alert, jobs: &[NewJob], now_ms: i64) -> Result<bool> {
     let values = [
         alert.budget.as_str().into(),
         (&alert.period_key).into(),
@@ -27,7 +28,11 @@ pub(super) async fn close(tx: &mut Tx<'_>, alert: &Alert, now_ms: i64) -> Result
         alert.threshold_ppm.into(),
         now_ms.into(),
     ];
-    Ok(tx.execute(CLOSE, &values).await? == 1)
+    let is_mine = tx.execute(CLOSE, &values).await? == 1;
+    for job in jobs.iter().filter(|_| is_mine) {
+        job::intake::put(tx, job).await?;
+    }
+    Ok(is_mine)
 }
 
 fn read(row: &Row) -> Result<Alert> {

@@ -118,6 +118,7 @@ pub(crate) async fn run(
         write::ledger(tx, &ledger).await?;
         write::quarantines(tx, &ledger).await?;
         write::alerts(tx, &counters.passed(&policy.budgets), latest(items)).await?;
+        write::corrections(tx, items, &outcomes).await?;
     }
     Ok((finish(outcomes)?, wrote))
 }

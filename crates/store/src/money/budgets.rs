@@ -1,34 +1,47 @@
-//! Budgets as they are set up, and their figures.
+//! Budgets as they are set up. What they count stands in [`super::figures`].
 
 use levqor_core::audit::{Act, Actor};
-use levqor_core::budget::{Budget, BudgetId, Facts, Window, period};
-use levqor_core::job::Tags;
-use levqor_core::money::{CallId, Nano};
+use levqor_core::budget::{Budget, BudgetId, Mode, STOP_ID, Window, passed_at, setting_of};
 use serde_json::json;
 
-use super::policy::{ALL, ONE, read};
-use super::statements::{call_id, call_state};
-use super::types::{BudgetRow, BudgetView, OpenHold, PeriodRow};
-use crate::tx::{Row, Tx, Value};
-use crate::{Error, Result, audit, decode};
+use super::figures::current;
+use super::policy::{ALL, DELETED, ONE, read};
+use super::types::BudgetRow;
+use crate::tx::{Tx, Value};
+use crate::{Error, Result, audit};
 
 /// The origin of a budget that stands on a setting.
 pub const FROM_SETTING: &str = "setting";
 
-/// Rows of periods, and of holds, that a view shows at most.
-const SHOWN: i64 = 200;
+/// The origin of the budget that is there while AI calls are stopped.
+pub const FROM_SWITCH: &str = "switch";
+
+/// The origin of everything else.
+pub const FROM_API: &str = "api";
+
+/// Budgets that there may be: each hold looks at all of them.
+pub const MAX_BUDGETS: i64 = 1_000;
+
+/// Who is told when a budget is put.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Told<'a> {
+    /// Whoever was.
+    AsBefore,
+    /// JSON of [`levqor_core::budget::Recipients`]; `None`: whoever the settings name.
+    Now(Option<&'a str>),
+}
 
 /// Whoever changes a budget takes this row first: batches that hold money under the old budgets are over then.
 pub(super) const HOLD_HEAD: &str = "update budget_head set token = $1 where one = 1";
 
 const UPSERT: &str = "insert into budgets (id, scope_kind, scope_id, scope_rank, time_window, zone, limit_nano, mode, thresholds_ppm, \
-    max_open_holds, enabled, deleted, origin, version, created_at_ms, updated_at_ms) \
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false, $12, 1, $13, $13) \
+    max_open_holds, enabled, deleted, origin, version, created_at_ms, updated_at_ms, recipients) \
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, false, $12, 1, $13, $13, $14) \
     on conflict (id) do update set scope_kind = excluded.scope_kind, scope_id = excluded.scope_id, \
     scope_rank = excluded.scope_rank, time_window = excluded.time_window, zone = excluded.zone, \
     limit_nano = excluded.limit_nano, mode = excluded.mode, thresholds_ppm = excluded.thresholds_ppm, \
     max_open_holds = excluded.max_open_holds, enabled = excluded.enabled, deleted = false, origin = excluded.origin, \
-    version = budgets.version + 1, updated_at_ms = excluded.updated_at_ms";
+    recipients = excluded.recipients, version = budgets.version + 1, updated_at_ms = excluded.updated_at_ms";
 
 /// Limits of rows whose period goes on, for whoever looks at them; what counts is the limit of the budget.
 const EDIT_PERIODS: &str =
@@ -38,36 +51,57 @@ const EDIT_PERIODS: &str =
 pub(super) async fn put(
     tx: &mut Tx<'_>,
     budget: &Budget,
+    told: Told<'_>,
     origin: &str,
     token: &str,
-    actor: &Actor,
-    now_ms: i64,
+    (actor, now_ms): (&Actor, i64),
 ) -> Result<(BudgetRow, bool)> {
     budget.check().map_err(|problem| Error::Conflict { what: problem.to_string() })?;
     tx.execute(HOLD_HEAD, &[token.into()]).await?;
     let id = budget.id.as_str();
+    check_owner(id, origin)?;
     let before = find(tx, id).await?;
-    if let Some(before) = &before {
-        if before.origin == FROM_SETTING && origin != FROM_SETTING {
-            return Err(Error::Conflict {
-                what: format!("the budget {id} stands on a setting: change it there"),
-            });
-        }
-        if (before.budget.scope.clone(), before.budget.window) != (budget.scope.clone(), budget.window) {
-            return Err(Error::Conflict {
-                what: format!(
-                    "the budget {id} has another scope or window, which cannot change: delete it, or choose another id"
-                ),
-            });
-        }
+    match &before {
+        Some(before) => check_same(&before.budget, budget)?,
+        None => check_new(tx, budget).await?,
     }
-    if let Some(before) = before.filter(|before| before.budget == *budget && before.origin == origin) {
+    let recipients = match told {
+        Told::AsBefore => before.as_ref().and_then(|before| before.recipients.clone()),
+        Told::Now(recipients) => recipients.map(str::to_owned),
+    };
+    let is_same = |before: &BudgetRow| {
+        before.budget == *budget && before.origin == origin && before.recipients == recipients
+    };
+    if let Some(before) = before.filter(is_same) {
         return Ok((before, false));
     }
+    upsert(tx, budget, recipients.as_deref(), origin, now_ms).await?;
+    tell_passed(tx, budget, now_ms).await?;
+    let action = match id {
+        STOP_ID => "ai.stop",
+        _ => "budget.put",
+    };
+    let detail = json!({
+        "scope": budget.scope.kind.as_str(), "scope_id": budget.scope.id, "window": budget.window.to_string(),
+        "limit_usd": budget.limit.to_string(), "mode": budget.mode.as_str(), "enabled": budget.enabled,
+    });
+    audit::append(tx, &Act::new(actor, action, id, now_ms).detail(detail)).await?;
+    let row = find(tx, id).await?.ok_or_else(|| Error::bug("a budget that was written is not there"))?;
+    Ok((row, true))
+}
+
+async fn upsert(
+    tx: &mut Tx<'_>,
+    budget: &Budget,
+    recipients: Option<&str>,
+    origin: &str,
+    now_ms: i64,
+) -> Result<()> {
+    let id = budget.id.as_str();
     let thresholds =
         serde_json::to_string(&budget.thresholds_ppm).map_err(|error| Error::Bug(error.into()))?;
     let window = budget.window.to_string();
-    let values: [Value<'_>; 13] = [
+    let values: [Value<'_>; 14] = [
         id.into(),
         budget.scope.kind.as_str().into(),
         (&budget.scope.id).into(),
@@ -81,33 +115,113 @@ pub(super) async fn put(
         budget.enabled.into(),
         origin.into(),
         now_ms.into(),
+        recipients.into(),
     ];
     tx.execute(UPSERT, &values).await?;
-    let key = current_key(budget, now_ms);
-    if let Some(key) = &key {
-        tx.execute(EDIT_PERIODS, &[id.into(), budget.limit.get().into(), key.into()]).await?;
+    if let Some(period) = current(budget, now_ms) {
+        tx.execute(EDIT_PERIODS, &[id.into(), budget.limit.get().into(), (&period.key).into()]).await?;
     }
-    let detail = json!({
-        "scope": budget.scope.kind.as_str(), "scope_id": budget.scope.id, "window": window,
-        "limit_usd": budget.limit.to_string(), "mode": budget.mode.as_str(), "enabled": budget.enabled,
-    });
-    audit::append(tx, &Act::new(actor, "budget.put", id, now_ms).detail(detail)).await?;
-    let row = find(tx, id).await?.ok_or_else(|| Error::bug("a budget that was written is not there"))?;
-    Ok((row, true))
+    Ok(())
+}
+
+/// Some budgets belong to somebody: nobody else changes them.
+fn check_owner(id: &str, origin: &str) -> Result<()> {
+    let what = match (setting_of(id), id) {
+        (Some(setting), _) if origin != FROM_SETTING => {
+            format!("the budget {id} stands on a setting: change {setting} and restart")
+        }
+        (None, STOP_ID) if origin != FROM_SWITCH => {
+            format!("the budget {id} is the switch of AI calls: it is there while they are stopped")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Conflict { what })
+}
+
+/// Counters go by scope and window: another one under the same id would count what it never bound.
+fn check_same(before: &Budget, budget: &Budget) -> Result<()> {
+    if (&before.scope, before.window) == (&budget.scope, budget.window) {
+        return Ok(());
+    }
+    let id = &budget.id;
+    Err(Error::Conflict {
+        what: format!(
+            "the budget {id} has, or had, another scope or window, which cannot change: choose another id"
+        ),
+    })
+}
+
+async fn check_new(tx: &mut Tx<'_>, budget: &Budget) -> Result<()> {
+    if let Some(row) = tx.query_opt(DELETED, &[budget.id.as_str().into()]).await? {
+        check_same(&read(&row)?.budget, budget)?;
+    }
+    let count = "select count(*) from budgets where deleted = false";
+    let count = tx.query_opt(count, &[]).await?.ok_or_else(|| Error::bug("a count without a row"))?.int(0)?;
+    if count >= MAX_BUDGETS {
+        return Err(Error::Conflict { what: format!("there are {MAX_BUDGETS} budgets, which is the most") });
+    }
+    Ok(())
+}
+
+const PASSED: &str = "insert into alert_outbox (budget_id, period_key, subject, threshold_ppm, spent_nano, limit_nano, at_ms) \
+    select budget_id, period_key, subject, cast($3 as bigint), spent_nano, cast($4 as bigint), cast($5 as bigint) \
+    from budget_periods where budget_id = $1 and period_key = $2 and spent_nano >= $6 on conflict do nothing";
+
+const PASSED_ROLLING: &str = "insert into alert_outbox (budget_id, period_key, subject, threshold_ppm, spent_nano, limit_nano, at_ms) \
+    select cast($1 as text), cast($2 as text), subject, cast($3 as bigint), cast(sum(spent_nano) as bigint), \
+    cast($4 as bigint), cast($5 as bigint) from budget_periods \
+    where budget_id = $1 and period_key <= $2 and period_key >= $7 group by subject having sum(spent_nano) >= cast($6 as bigint) \
+    on conflict do nothing";
+
+/// Thresholds that are behind what was spent since the limit is what it is now. Of jobs each has a limit of its own, and
+/// most of them are over: they are left alone.
+async fn tell_passed(tx: &mut Tx<'_>, budget: &Budget, now_ms: i64) -> Result<()> {
+    let Some(period) = current(budget, now_ms) else { return Ok(()) };
+    if !budget.enabled || budget.mode == Mode::Observe || budget.limit.get() == 0 {
+        return Ok(());
+    }
+    for threshold_ppm in &budget.thresholds_ppm {
+        let needed = passed_at(budget.limit, *threshold_ppm).get();
+        let mut values: Vec<Value<'_>> = vec![
+            budget.id.as_str().into(),
+            (&period.key).into(),
+            i64::from(*threshold_ppm).into(),
+            budget.limit.get().into(),
+            now_ms.into(),
+            needed.into(),
+        ];
+        match (&period.since, budget.window) {
+            (Some(since), Window::Rolling { .. }) => {
+                values.push(since.into());
+                tx.execute(PASSED_ROLLING, &values).await?;
+            }
+            _ => {
+                tx.execute(PASSED, &values).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes the budget out of force. Its counters and the ledger stay.
-pub(super) async fn delete(tx: &mut Tx<'_>, id: &str, token: &str, actor: &Actor, now_ms: i64) -> Result<()> {
+pub(super) async fn delete(
+    tx: &mut Tx<'_>,
+    id: &str,
+    origin: &str,
+    token: &str,
+    actor: &Actor,
+    now_ms: i64,
+) -> Result<()> {
     tx.execute(HOLD_HEAD, &[token.into()]).await?;
-    let row = find(tx, id).await?.ok_or(Error::NotFound { what: "budget" })?;
-    if row.origin == FROM_SETTING {
-        return Err(Error::Conflict {
-            what: format!("the budget {id} stands on a setting: change it there"),
-        });
-    }
+    find(tx, id).await?.ok_or(Error::NotFound { what: "budget" })?;
+    check_owner(id, origin)?;
     let sql = "update budgets set deleted = true, version = version + 1, updated_at_ms = $2 where id = $1";
     tx.execute(sql, &[id.into(), now_ms.into()]).await?;
-    audit::append(tx, &Act::new(actor, "budget.delete", id, now_ms)).await
+    let action = match id {
+        STOP_ID => "ai.start",
+        _ => "budget.delete",
+    };
+    audit::append(tx, &Act::new(actor, action, id, now_ms)).await
 }
 
 pub(super) async fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<BudgetRow>> {
@@ -117,83 +231,6 @@ pub(super) async fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<BudgetRow>>
 /// In the order of locks, narrow before wide, a thousand at most.
 pub(super) async fn list(tx: &mut Tx<'_>) -> Result<Vec<BudgetRow>> {
     tx.query(ALL, &[]).await?.iter().map(read).collect()
-}
-
-const PERIODS_FROM: &str = "select period_key, subject, limit_nano, spent_nano, held_nano, assumed_nano, overrun_nano, calls, \
-    open_holds, ends_at_ms from budget_periods where budget_id = $1 and period_key >= $2 and period_key <= $3 \
-    order by period_key desc, subject limit $4";
-
-const OPEN: &str = "select h.call_id, h.period_key, h.subject, h.amount_nano, c.state, c.job_id, c.step, c.provider, c.model, c.node, \
-    c.reserved_at_ms, c.lease_until_ms from ai_call_holds h join ai_calls c on c.id = h.call_id \
-    where h.budget_id = $1 and h.closed_at_ms is null order by h.call_id limit $2";
-
-pub(super) async fn view(tx: &mut Tx<'_>, id: &str, now_ms: i64) -> Result<Option<BudgetView>> {
-    let Some(row) = find(tx, id).await? else { return Ok(None) };
-    let (first, last) = shown_keys(&row.budget, now_ms);
-    let values = [id.into(), (&first).into(), (&last).into(), SHOWN.into()];
-    let periods = tx.query(PERIODS_FROM, &values).await?.iter().map(period_row).collect::<Result<_>>()?;
-    let holds =
-        tx.query(OPEN, &[id.into(), SHOWN.into()]).await?.iter().map(open_hold).collect::<Result<_>>()?;
-    Ok(Some(BudgetView { row, periods, holds }))
-}
-
-fn period_row(row: &Row) -> Result<PeriodRow> {
-    Ok(PeriodRow {
-        key: row.text(0)?,
-        subject: row.text(1)?,
-        limit: Nano::new(row.int(2)?),
-        spent: Nano::new(row.int(3)?),
-        held: Nano::new(row.int(4)?),
-        assumed: Nano::new(row.int(5)?),
-        overrun: Nano::new(row.int(6)?),
-        calls: row.int(7)?,
-        open_holds: row.int(8)?,
-        ends_at_ms: row.opt_int(9)?,
-    })
-}
-
-fn open_hold(row: &Row) -> Result<OpenHold> {
-    Ok(OpenHold {
-        call: call_id(&row.text(0)?)?,
-        period_key: row.text(1)?,
-        subject: row.text(2)?,
-        amount: Nano::new(row.int(3)?),
-        state: call_state(&row.text(4)?)?,
-        job: row.opt_text(5)?.as_deref().map(decode::job_id).transpose()?,
-        step: row.opt_text(6)?,
-        provider: row.text(7)?,
-        model: row.text(8)?,
-        node: row.text(9)?,
-        reserved_at_ms: row.int(10)?,
-        lease_until_ms: row.opt_int(11)?,
-    })
-}
-
-/// The key of the period that `now_ms` lies in, of a window that goes by the clock.
-fn current_key(budget: &Budget, now_ms: i64) -> Option<String> {
-    (budget.window != Window::Job).then(|| shown_keys(budget, now_ms).1)
-}
-
-/// From which key to which one a view shows: the period of now, the buckets of a rolling window, or the newest jobs.
-fn shown_keys(budget: &Budget, now_ms: i64) -> (String, String) {
-    if budget.window == Window::Job {
-        return ("J:".to_owned(), "J;".to_owned());
-    }
-    // Windows that go by the clock do not look at the call.
-    let tags = Tags::new();
-    let facts = Facts {
-        call: CallId::new(now_ms, [0; 10]),
-        root_job: None,
-        workflow: None,
-        step: None,
-        key: None,
-        user: None,
-        tags: &tags,
-        provider: "",
-        model: "",
-    };
-    let period = period(budget.window, &budget.zone, now_ms, &facts);
-    (period.since.unwrap_or_else(|| period.key.clone()), period.key)
 }
 
 /// The id of a budget that somebody asks for; what is no id is no budget.

@@ -42,6 +42,14 @@ const LEDGERS: Sql = Sql::Each {
     postgres: "select l.call_id, l.kind, l.amount_nano, l.actor, l.reason, l.at_ms from cost_ledger l \
         where l.call_id = any (array(select jsonb_array_elements_text($1::text::jsonb))) order by l.seq",
 };
+pub(super) const ALL: &str = concat!(columns!(), "where id < $1 order by id desc limit $2");
+pub(super) const OPEN: &str =
+    concat!(columns!(), "where lease_until_ms is not null and id < $1 order by id desc limit $2");
+/// Those of the job and, if it is a root, of its tree.
+pub(super) const OF_JOB: &str = concat!(
+    columns!(),
+    "where id < $1 and (root_job_id = $3 or (place >= $4 and place < $5)) order by id desc limit $2"
+);
 
 pub(super) async fn find(tx: &mut Tx<'_>, id: CallId) -> Result<Option<CallRow>> {
     let rows = tx.query(ONE, &[(&id.to_string()).into()]).await?;
@@ -110,7 +118,8 @@ async fn with_ledgers(tx: &mut Tx<'_>, rows: &[Row]) -> Result<Vec<CallRow>> {
     Ok(calls)
 }
 
-fn read(row: &Row) -> Result<CallRow> {
+/// Without its ledger.
+pub(super) fn read(row: &Row) -> Result<CallRow> {
     let job = |column| row.opt_text(column)?.as_deref().map(decode::job_id).transpose();
     let terms: Terms = serde_json::from_str(&row.text(13)?).map_err(|error| Error::Bug(error.into()))?;
     Ok(CallRow {

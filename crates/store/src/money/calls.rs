@@ -132,7 +132,7 @@ impl Call {
             kind: "adjust",
             correction: self.corrections,
             amount: cost - before,
-            actor: correction.actor.clone(),
+            actor: correction.actor.as_str().to_owned(),
             reason: Some(correction.reason.clone()),
             at_ms: correction.at_ms,
         });

@@ -33,7 +33,7 @@ const TOKEN_LOCKED: Sql = Sql::Each {
 macro_rules! columns {
     () => {
         "id, scope_kind, scope_id, time_window, zone, limit_nano, mode, thresholds_ppm, max_open_holds, enabled, origin, \
-         version, created_at_ms, updated_at_ms"
+         version, created_at_ms, updated_at_ms, recipients"
     };
 }
 
@@ -48,6 +48,10 @@ pub(super) const ALL: &str =
 
 pub(super) const ONE: &str =
     concat!("select ", columns!(), " from budgets where id = $1 and deleted = false");
+
+/// One that was deleted: its counters are still there.
+pub(super) const DELETED: &str =
+    concat!("select ", columns!(), " from budgets where id = $1 and deleted = true");
 
 /// The policy of this moment.
 pub(crate) async fn current(tx: &mut Tx<'_>, money: &Money) -> Result<Arc<Policy>> {
@@ -107,5 +111,6 @@ pub(super) fn read(row: &Row) -> Result<BudgetRow> {
         version: row.int(11)?,
         created_at_ms: row.int(12)?,
         updated_at_ms: row.int(13)?,
+        recipients: row.opt_text(14)?,
     })
 }

@@ -5,7 +5,7 @@ use levqor_core::money::Price;
 use serde_json::json;
 
 use super::types::{BookKind, PriceBookRow};
-use crate::tx::{Row, Tx};
+use crate::tx::{Row, Sql, Tx};
 use crate::{Error, Result, audit};
 
 macro_rules! columns {
@@ -16,6 +16,16 @@ macro_rules! columns {
 
 const ONE: &str = concat!(columns!(), "where id = $1");
 const ACTIVE: &str = concat!(columns!(), "where status = 'active' order by kind");
+
+/// Without their content, which may be large.
+const NEWEST: &str = "select id, kind, source, sha256, status, '', imported_at_ms, activated_at_ms from price_books \
+    order by imported_at_ms desc, id limit 200";
+
+// Differs because on PostgreSQL somebody else may be putting another book in force.
+const HOLD: Sql = Sql::Each {
+    sqlite: "select id from price_books where kind = $1 and status = 'active'",
+    postgres: "select id from price_books where kind = $1 order by id for update",
+};
 
 const INSERT: &str = "insert into price_books (id, kind, source, sha256, status, content, imported_at_ms) \
     values ($1, $2, $3, $4, 'draft', $5, $6)";
@@ -59,9 +69,24 @@ pub(super) async fn import(
     find(tx, &book.id).await?.ok_or_else(|| Error::bug("a price book that was written is not there"))
 }
 
-/// Puts the book in force instead of the one of its kind that was.
-pub(super) async fn activate(tx: &mut Tx<'_>, id: &str, actor: &Actor, now_ms: i64) -> Result<PriceBookRow> {
+/// Puts the book in force instead of the one of its kind that was, if those in force are still `in_force`.
+pub(super) async fn activate(
+    tx: &mut Tx<'_>,
+    id: &str,
+    in_force: Option<&[String]>,
+    actor: &Actor,
+    now_ms: i64,
+) -> Result<PriceBookRow> {
+    let kind = find(tx, id).await?.ok_or(Error::NotFound { what: "price book" })?.kind;
+    tx.query(HOLD, &[kind.as_str().into()]).await?;
     let row = find(tx, id).await?.ok_or(Error::NotFound { what: "price book" })?;
+    if let Some(expected) = in_force {
+        let found: Vec<String> = active(tx).await?.into_iter().map(|book| book.id).collect();
+        if found != expected {
+            let what = "other prices were put in force meanwhile: look at the difference again".to_owned();
+            return Err(Error::Conflict { what });
+        }
+    }
     if row.status != "active" {
         let retire = "update price_books set status = 'retired' where kind = $1 and status = 'active'";
         tx.execute(retire, &[row.kind.as_str().into()]).await?;
@@ -78,6 +103,10 @@ pub(super) async fn find(tx: &mut Tx<'_>, id: &str) -> Result<Option<PriceBookRo
 
 pub(super) async fn active(tx: &mut Tx<'_>) -> Result<Vec<PriceBookRow>> {
     tx.query(ACTIVE, &[]).await?.iter().map(read).collect()
+}
+
+pub(super) async fn newest(tx: &mut Tx<'_>) -> Result<Vec<PriceBookRow>> {
+    tx.query(NEWEST, &[]).await?.iter().map(read).collect()
 }
 
 pub(super) async fn put_price(tx: &mut Tx<'_>, price: &Price) -> Result<()> {

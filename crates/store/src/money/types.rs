@@ -1,9 +1,10 @@
 //! What the verbs of money take and hand out.
 
-use levqor_core::budget::{Budget, BudgetId, Facts, Scope, Window};
+use levqor_core::audit::Actor;
+use levqor_core::budget::{Budget, BudgetId, Facts, Period, Scope, Window};
 use levqor_core::id::JobId;
 use levqor_core::job::Tags;
-use levqor_core::money::{Bound, CallId, CallState, Charge, Nano, Permit, Terms, Usage};
+use levqor_core::money::{Bound, CallId, CallState, Charge, Nano, Permit, Price, Terms, Usage};
 
 /// Where in a job a call is made. One place makes one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,8 +173,50 @@ pub struct Correction {
     /// All of it, not the difference.
     pub cost: Nano,
     pub reason: String,
-    pub actor: String,
+    pub actor: Actor,
     pub at_ms: i64,
+}
+
+/// Which calls are listed: all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    /// Made by it, or below it.
+    pub job: Option<JobId>,
+    pub state: Option<CallState>,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    pub key: Option<String>,
+    pub user: Option<String>,
+    /// `next` of the page before.
+    pub before: Option<CallId>,
+    pub limit: usize,
+}
+
+/// Newest first, without ledgers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallPage {
+    pub calls: Vec<CallRow>,
+    pub next: Option<CallId>,
+}
+
+/// One call and what it rests on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallDetail {
+    pub call: CallRow,
+    pub holds: Vec<CallHold>,
+    /// The price that it was held and charged with.
+    pub price: Option<Price>,
+}
+
+/// A counter that carries a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallHold {
+    pub budget: String,
+    pub period_key: String,
+    pub subject: String,
+    pub amount: Nano,
+    /// `None`: it stands.
+    pub closed_at_ms: Option<i64>,
 }
 
 /// One call with all that is known about it.
@@ -227,15 +270,18 @@ pub struct LedgerRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetRow {
     pub budget: Budget,
-    /// `setting`: it stands on a setting, and every start writes it again. Otherwise `api`.
+    /// `setting`: it stands on a setting, and every start writes it again. `switch`: it is there while AI calls are
+    /// stopped. Otherwise `api`.
     pub origin: String,
+    /// JSON of [`levqor_core::budget::Recipients`]; `None`: whoever the settings name.
+    pub recipients: Option<String>,
     /// Counts its changes, from 1.
     pub version: i64,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
 }
 
-/// The counters of one period of a budget.
+/// The counters of a period of a budget for one subject; the buckets of a rolling window together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeriodRow {
     pub key: String,
@@ -261,7 +307,10 @@ pub struct OpenHold {
     pub amount: Nano,
     pub state: CallState,
     pub job: Option<JobId>,
+    pub workflow: Option<String>,
     pub step: Option<String>,
+    pub key: Option<String>,
+    pub user: Option<String>,
     pub provider: String,
     pub model: String,
     pub node: String,
@@ -273,8 +322,12 @@ pub struct OpenHold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetView {
     pub row: BudgetRow,
-    /// Of the period that `now_ms` lies in, or the newest jobs; a bounded number.
+    /// The one of now; a job's own has no bounds.
+    pub period: Option<Period>,
+    /// One for each subject of the period of now, the fullest first; of jobs the newest first. A bounded number.
     pub periods: Vec<PeriodRow>,
+    /// There are more than are shown.
+    pub has_more: bool,
     /// Oldest first; a bounded number.
     pub holds: Vec<OpenHold>,
 }
@@ -334,6 +387,14 @@ pub struct PriceBookRow {
     pub content: String,
     pub imported_at_ms: i64,
     pub activated_at_ms: Option<i64>,
+}
+
+/// Which price list is in force, in the order of kinds; and the newest of all that were imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceBooks {
+    pub active: Vec<PriceBookRow>,
+    /// Without their content.
+    pub newest: Vec<PriceBookRow>,
 }
 
 /// What a price list is for.

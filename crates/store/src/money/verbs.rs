@@ -1,13 +1,10 @@
-//! The verbs of money, as everybody calls them.
+//! The verbs of calls, as everybody calls them.
 
 use std::sync::Arc;
 
-use levqor_core::audit::Actor;
-use levqor_core::budget::{Budget, default_day, default_job};
 use levqor_core::id::JobId;
 use levqor_core::job::{Fenced, Record};
-use levqor_core::money::{Alarm, CallId, Charge, Nano, Price, PriceBook, parse_price_list};
-use sha2::{Digest, Sha256};
+use levqor_core::money::{Alarm, CallId, Charge, Nano};
 
 use super::batch::Item;
 use super::counters::{self, Counters};
@@ -15,8 +12,8 @@ use super::permits::Answer;
 use super::statements::{self, Range};
 use super::work::{Done, Work};
 use super::{
-    Alert, BookKind, BudgetRow, BudgetView, CallRow, Correction, FROM_SETTING, NewCall, PriceBookRow,
-    Reserved, Room, Settled, Settlement, TouchedBudget, alerts, budgets, call_rows, policy, prices, touched,
+    CallDetail, CallFilter, CallPage, CallRow, Correction, NewCall, Reserved, Room, Settled, Settlement,
+    TouchedBudget, call_list, call_rows, policy, touched,
 };
 use crate::{Error, Result, Store};
 
@@ -156,174 +153,20 @@ impl Store {
             .await
     }
 
-    // ---- budgets -------------------------------------------------------------------------------------------------
-
-    /// Stores the budget; returns its row, and whether anything changed. `origin` is [`crate::FROM_SETTING`] or `api`; what
-    /// stands on a setting is changed by nobody else. Scope and window of a budget never change (`Conflict`).
-    pub async fn put_budget(
-        &self,
-        budget: &Budget,
-        origin: &'static str,
-        actor: &Actor,
-        now_ms: i64,
-    ) -> Result<(BudgetRow, bool)> {
-        // Looked at first: a start with the limits of yesterday needs no write.
-        let id = budget.id.to_string();
-        let stored = self.read(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { budgets::find(tx, &id).await })
-        });
-        if let Some(row) = stored.await?.filter(|row| row.budget == *budget && row.origin == origin) {
-            return Ok((row, false));
-        }
-        let (budget, actor, token) = (Arc::new(budget.clone()), actor.clone(), token());
-        self.write(move |tx| {
-            let (budget, actor, token) = (budget.clone(), actor.clone(), token.clone());
-            Box::pin(async move { budgets::put(tx, &budget, origin, &token, &actor, now_ms).await })
-        })
-        .await
-    }
-
-    /// Puts the two budgets in force that stand on settings: what one job may cost with all its children, and what
-    /// everything may cost in a day (UTC).
-    pub async fn put_default_budgets(&self, per_job: Nano, per_day: Nano, now_ms: i64) -> Result<()> {
-        for budget in [default_job(per_job), default_day(per_day)] {
-            self.put_budget(&budget, FROM_SETTING, &Actor::system(), now_ms).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes the budget out of force; its counters stay. `NotFound` if there is none.
-    pub async fn delete_budget(&self, id: &str, actor: &Actor, now_ms: i64) -> Result<()> {
-        let (id, actor, token) = (id.to_owned(), actor.clone(), token());
-        self.write(move |tx| {
-            let (id, actor, token) = (id.clone(), actor.clone(), token.clone());
-            Box::pin(async move { budgets::delete(tx, &id, &token, &actor, now_ms).await })
-        })
-        .await
-    }
-
-    pub async fn list_budgets(&self) -> Result<Vec<BudgetRow>> {
-        self.read(|tx| Box::pin(budgets::list(tx))).await
-    }
-
-    /// A budget with its figures and its open holds.
-    pub async fn find_budget(&self, id: &str, now_ms: i64) -> Result<Option<BudgetView>> {
-        if !budgets::is_id(id) {
-            return Ok(None);
-        }
-        let id = id.to_owned();
+    /// Calls of anybody, newest first, without ledgers.
+    pub async fn find_calls(&self, filter: &CallFilter) -> Result<CallPage> {
+        let filter = filter.clone();
         self.read(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { budgets::view(tx, &id, now_ms).await })
+            let filter = filter.clone();
+            Box::pin(async move { call_list::page(tx, &filter).await })
         })
         .await
     }
 
-    /// Thresholds that were passed and that nobody has told yet, oldest first.
-    pub async fn list_alerts(&self, limit: usize) -> Result<Vec<Alert>> {
-        self.read(move |tx| Box::pin(alerts::list_open(tx, limit))).await
+    /// A call with its price and the counters that carry it, all of one moment.
+    pub async fn explain_call(&self, id: CallId) -> Result<Option<CallDetail>> {
+        self.read_snapshot(move |tx| Box::pin(call_list::explain(tx, id))).await
     }
-
-    /// True for the one who closes it; of two that try, the other has nothing to tell.
-    pub async fn close_alert(&self, alert: &Alert, now_ms: i64) -> Result<bool> {
-        let alert = alert.clone();
-        self.write(move |tx| {
-            let alert = alert.clone();
-            Box::pin(async move { alerts::close(tx, &alert, now_ms).await })
-        })
-        .await
-    }
-
-    // ---- prices --------------------------------------------------------------------------------------------------
-
-    /// Stores a price list as a draft, to be looked at and activated. The same text again is the same book. `Conflict` for
-    /// a text that is no price list, with the first thing that is wrong.
-    pub async fn import_prices(
-        &self,
-        kind: BookKind,
-        source: &str,
-        content: &str,
-        actor: &Actor,
-        now_ms: i64,
-    ) -> Result<PriceBookRow> {
-        let parsed = parse_price_list(content);
-        let prices = parsed.map_err(|bad| Error::Conflict {
-            what: bad.first().map_or_else(|| "it is no price list".to_owned(), ToString::to_string),
-        })?;
-        let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-        let book = Arc::new(prices::NewBook {
-            id: format!("{}-{}", kind.as_str(), &sha256[..16]),
-            kind,
-            source: source.to_owned(),
-            sha256,
-            content: content.to_owned(),
-            prices,
-        });
-        let actor = actor.clone();
-        self.write(move |tx| {
-            let (book, actor) = (book.clone(), actor.clone());
-            Box::pin(async move { prices::import(tx, &book, &actor, now_ms).await })
-        })
-        .await
-    }
-
-    /// Puts a book in force instead of the one of its kind that was.
-    pub async fn activate_prices(&self, id: &str, actor: &Actor, now_ms: i64) -> Result<PriceBookRow> {
-        let (id, actor) = (id.to_owned(), actor.clone());
-        self.write(move |tx| {
-            let (id, actor) = (id.clone(), actor.clone());
-            Box::pin(async move { prices::activate(tx, &id, &actor, now_ms).await })
-        })
-        .await
-    }
-
-    pub async fn find_price_book(&self, id: &str) -> Result<Option<PriceBookRow>> {
-        let id = id.to_owned();
-        self.read(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { prices::find(tx, &id).await })
-        })
-        .await
-    }
-
-    /// The prices in force: the active list, or the one that comes with the program, with own prices in front.
-    pub async fn price_book(&self) -> Result<PriceBook> {
-        let books = self.read(|tx| Box::pin(prices::active(tx))).await?;
-        let read = |kind: BookKind| -> Result<Option<Vec<Price>>> {
-            let Some(book) = books.iter().find(|book| book.kind == kind) else { return Ok(None) };
-            let prices = parse_price_list(&book.content);
-            prices.map(Some).map_err(|_| Error::bug(format!("the price book {} cannot be read", book.id)))
-        };
-        let list = read(BookKind::List)?.map_or_else(|| PriceBook::embedded().clone(), PriceBook::new);
-        Ok(list.with_own(read(BookKind::Own)?.unwrap_or_default()))
-    }
-
-    /// Keeps a price, so that calls can name it by its id.
-    pub async fn keep_price(&self, price: &Price) -> Result<()> {
-        let id = price.id();
-        if self.find_price(&id).await?.is_some() {
-            return Ok(());
-        }
-        let price = Arc::new(price.clone());
-        self.write(move |tx| {
-            let price = price.clone();
-            Box::pin(async move { prices::put_price(tx, &price).await })
-        })
-        .await
-    }
-
-    /// The price that a call names.
-    pub async fn find_price(&self, id: &str) -> Result<Option<Price>> {
-        let id = id.to_owned();
-        self.read(move |tx| {
-            let id = id.clone();
-            Box::pin(async move { prices::find_price(tx, &id).await })
-        })
-        .await
-    }
-
-    // ---- the way to the engines ----------------------------------------------------------------------------------
 
     async fn one(&self, item: Item) -> Result<Answer> {
         let mut done = self.work(Work::one(item)).await?;
@@ -333,9 +176,4 @@ impl Store {
     async fn work(&self, work: Work) -> Result<Done> {
         self.engine_work(work).await
     }
-}
-
-/// Random, so that a change that was rolled back leaves none behind that could come again.
-fn token() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }

@@ -4,16 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use levqor_core::audit::Act;
 use levqor_core::money::{Alarm, CallId, Charge, Usage};
 use serde_json::{Value as Json, json};
 
+use super::batch::{Item, Outcome};
 use super::calls::{Call, Entry};
 use super::counters::{Counters, Key, Passed};
 use super::policy::Policy;
 use super::statements::new_row;
-use super::types::NewCall;
+use super::types::{NewCall, Settled};
 use crate::tx::{Sql, Tx};
-use crate::{Error, Result, decode};
+use crate::{Error, Result, audit, decode};
 
 /// A row that carries a call.
 pub(super) struct Hold<'a> {
@@ -345,5 +347,22 @@ pub(super) async fn quarantines(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<()
         json!([it.call, format!("a call cost ${beyond} more than its price list allows"), it.at_ms])
     });
     execute(tx, QUARANTINES, rows.collect()).await?;
+    Ok(())
+}
+
+/// Corrections that changed something are in the audit log too. Their reasons are in the ledger alone: nothing is ever
+/// taken out of the log, whoever a reason names.
+pub(super) async fn corrections(
+    tx: &mut Tx<'_>,
+    items: &[&Item],
+    outcomes: &[Option<Outcome>],
+) -> Result<()> {
+    for (item, outcome) in items.iter().zip(outcomes) {
+        if let (Item::Correct(it), Some(Outcome::Settled(Settled { changed: true, .. }))) = (item, outcome) {
+            let act = Act::new(&it.actor, "call.correct", it.call.to_string(), it.at_ms);
+            let detail = json!({ "cost_usd": it.cost.to_string() });
+            audit::append(tx, &act.detail(detail)).await?;
+        }
+    }
     Ok(())
 }

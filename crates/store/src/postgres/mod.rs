@@ -278,6 +278,15 @@ impl Postgres {
     {
         self.cold.read(verb).await
     }
+
+    /// Runs a reading verb whose statements all see one snapshot.
+    pub(crate) async fn read_snapshot<T, F>(&self, verb: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.cold.read_snapshot(verb).await
+    }
 }
 
 /// A connection with a transaction of its own kind to make.

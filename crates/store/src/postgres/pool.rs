@@ -6,6 +6,7 @@ use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
 use futures_util::future::BoxFuture;
+use tokio_postgres::IsolationLevel;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{CONNECT_LIMIT, Connector, SESSION};
@@ -85,6 +86,20 @@ impl Cold {
         F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
     {
         self.watched(async |client| verb(&mut Tx::new(Conn::PostgresRead(client))).await).await
+    }
+
+    /// Runs a reading verb whose statements all see one snapshot.
+    pub async fn read_snapshot<T, F>(&self, verb: F) -> Result<T>
+    where
+        F: for<'t> Fn(&'t mut Tx<'_>) -> BoxFuture<'t, Result<T>>,
+    {
+        self.watched(async |client| {
+            let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+            // Dropped at the end, which rolls back what was only read.
+            let transaction = begin.read_only(true).start().await?;
+            verb(&mut Tx::new(Conn::Postgres(&transaction))).await
+        })
+        .await
     }
 
     /// Does `work` with a connection as long as the database lives. One that it does not answer on is not used again.

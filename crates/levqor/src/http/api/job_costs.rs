@@ -227,7 +227,7 @@ impl From<&BillTotals> for TotalsView {
     }
 }
 
-fn call_bill(call: &CallRow, price: Option<&Price>) -> CallBillView {
+pub fn call_bill(call: &CallRow, price: Option<&Price>) -> CallBillView {
     let beyond = call.settled.and_then(|settled| settled.checked_sub(call.reserved));
     CallBillView {
         alarm: call.alarm.clone(),

@@ -168,7 +168,7 @@ fn key_id(id: &PathText) -> Result<&str> {
 }
 
 fn invalid(problem: Problem) -> ApiError {
-    ApiError::invalid("invalid_key", problem.message.clone()).field(problem.at, problem.message)
+    ApiError::invalid("invalid_key", problem.message.clone()).field(&problem.at, problem.message)
 }
 
 impl App {

@@ -1,5 +1,6 @@
 //! Where money stands after each turn of a call's life.
 
+use levqor_core::audit::Actor;
 use levqor_core::job::{Fenced, Record, StepStatus, Then};
 use levqor_core::money::{CallState, Charge, Nano};
 use levqor_core::state::State;
@@ -14,7 +15,7 @@ fn correction(call: levqor_core::money::CallId, cost: Nano) -> Correction {
         call,
         cost,
         reason: "the invoice says so".to_owned(),
-        actor: "key:ops".to_owned(),
+        actor: Actor::key("ops"),
         at_ms: NOON + HOUR,
     }
 }

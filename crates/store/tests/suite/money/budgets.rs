@@ -1,9 +1,9 @@
 //! Budgets as they are set up and changed.
 
 use levqor_core::audit::Actor;
-use levqor_core::budget::{Budget, Mode, Scope, ScopeKind, Window, Zone, default_day, default_job};
+use levqor_core::budget::{Budget, Mode, Scope, ScopeKind, Window, Zone, default_day, default_job, stop};
 use levqor_core::money::{CallState, Nano};
-use levqor_store::{Error, FROM_SETTING, Reason};
+use levqor_store::{Error, FROM_API, FROM_SETTING, MAX_BUDGETS, Reason, SHOWN};
 
 use super::help::*;
 use crate::world::*;
@@ -130,8 +130,8 @@ each_engine! {
             let open = world.store.list_alerts(10).await.unwrap();
             told.push(open.iter().map(|it| (it.threshold_ppm, it.spent.get() / CENT)).collect::<Vec<_>>());
             for alert in open {
-                assert!(world.store.close_alert(&alert, NOON).await.unwrap());
-                assert!(!world.store.close_alert(&alert, NOON).await.unwrap(), "one tells it");
+                assert!(world.store.close_alert(&alert, Vec::new(), NOON).await.unwrap());
+                assert!(!world.store.close_alert(&alert, Vec::new(), NOON).await.unwrap(), "one tells it");
             }
         }
 
@@ -148,5 +148,92 @@ each_engine! {
         }
 
         assert_eq!(world.store.list_alerts(10).await.unwrap().len(), 1);
+    }
+
+    async fn budgets_that_belong_to_somebody_are_put_by_nobody_else(world: World) {
+        let by = Actor::system();
+        for budget in [default_day(cents(1)), default_job(cents(1)), stop()] {
+            let put = world.store.put_budget(&budget, FROM_API, &by, NOON).await;
+            assert!(conflict(put).contains(budget.id.as_str()), "there is none yet, and it is kept for its owner");
+        }
+        assert!(world.store.stop_ai(&by, NOON).await.unwrap());
+        assert!(!world.store.stop_ai(&by, NOON).await.unwrap());
+        let refusal = refused(&world.store, call(0)).await;
+        assert_eq!((refusal.budget.as_str(), refusal.reason), ("ai-stop", Reason::SpentOut));
+        assert!(conflict(world.store.delete_budget("ai-stop", &by, NOON).await).contains("switch"));
+        assert!(world.store.start_ai(&by, NOON).await.unwrap());
+        assert!(!world.store.start_ai(&by, NOON).await.unwrap());
+        sent(&world.store, call(0)).await;
+        assert!(world.store.stop_ai(&by, NOON).await.unwrap(), "and again");
+    }
+
+    async fn one_that_was_deleted_comes_back_with_its_counters_or_not_at_all(world: World) {
+        put(&world.store, &day(10)).await;
+        sent(&world.store, call(4)).await;
+        world.store.delete_budget("day", &Actor::system(), NOON).await.unwrap();
+
+        let other = world.store.put_budget(&budget("day", Scope::each(ScopeKind::User), Window::Day, 10), FROM_API, &Actor::system(), NOON).await;
+        assert!(conflict(other).contains("or had"));
+        put(&world.store, &day(5)).await;
+        assert_eq!(figures(&world.store, "day", NOON).await, (0, 4));
+        assert_eq!(refused(&world.store, call(2)).await.reason, Reason::HeldOut);
+    }
+
+    async fn there_are_so_many_budgets_and_no_more(world: World) {
+        let row = |n: usize| format!("('b{n}', 'user', 'u{n}', 40, 'day', 'UTC', 1, 'hard', '[]', true, false, 'api', 1, 0, 0)");
+        let rows: Vec<String> = (0..MAX_BUDGETS as usize).map(row).collect();
+        let columns = "id, scope_kind, scope_id, scope_rank, time_window, zone, limit_nano, mode, thresholds_ppm, enabled, deleted, origin, version, created_at_ms, updated_at_ms";
+        world.try_execute(&format!("insert into budgets ({columns}) values {}", rows.join(","))).await.unwrap();
+
+        let one_more = world.store.put_budget(&day(10), FROM_API, &Actor::system(), NOON).await;
+        assert!(conflict(one_more).contains("1000 budgets"));
+        world.store.delete_budget("b7", &Actor::system(), NOON).await.unwrap();
+        put(&world.store, &day(10)).await;
+        assert_eq!(world.store.list_budget_views(NOON).await.unwrap().len(), 1_000);
+    }
+
+    async fn a_view_shows_the_fullest_and_says_that_there_are_more(world: World) {
+        put(&world.store, &budget("users", Scope::each(ScopeKind::User), Window::Day, 1_000)).await;
+        let rolling = budget("rolling", Scope::each(ScopeKind::User), Window::Rolling { hours: 5 }, 1_000);
+        put(&world.store, &rolling).await;
+        for user in 0..(SHOWN as i64 + 5) {
+            let of = |at_ms: i64| levqor_store::NewCall { user: Some(format!("u{user:03}")), at_ms, ..call(user + 1) };
+            sent(&world.store, of(NOON)).await;
+            if user == 0 {
+                sent(&world.store, of(NOON + HOUR)).await;
+            }
+        }
+
+        for id in ["users", "rolling"] {
+            let view = world.store.find_budget(id, NOON + HOUR).await.unwrap().unwrap();
+            assert_eq!((view.periods.len(), view.has_more, view.holds.len()), (SHOWN, true, SHOWN), "{id}");
+            assert_eq!((view.periods[0].subject.as_str(), view.periods[0].held), ("u204", cents(205)), "{id}");
+            let one = world.store.find_budget_for(id, Some("u000"), NOON + HOUR).await.unwrap().unwrap();
+            assert_eq!((one.periods.len(), one.periods[0].held, one.holds.len()), (1, cents(2), 2), "{id}: outside of what was shown");
+        }
+    }
+
+    async fn a_lowered_limit_alerts_for_what_lies_behind_it(world: World) {
+        let with = |limit, thresholds: &[u32]| Budget { thresholds_ppm: thresholds.to_vec(), ..day(limit) };
+        let rolling = |limit| Budget { thresholds_ppm: vec![500_000], ..budget("rolling", Scope::global(), Window::Rolling { hours: 3 }, limit) };
+        put(&world.store, &with(100, &[500_000])).await;
+        put(&world.store, &rolling(100)).await;
+        put(&world.store, &Budget { thresholds_ppm: vec![500_000], ..per_job(100) }).await;
+        for at_ms in [NOON - HOUR, NOON] {
+            let id = sent(&world.store, levqor_store::NewCall { at_ms, ..call(20) }).await;
+            settle(&world.store, id, 20).await;
+        }
+        assert_eq!(world.store.list_alerts(10).await.unwrap(), []);
+
+        put(&world.store, &with(80, &[500_000])).await;
+        put(&world.store, &rolling(60)).await;
+        put(&world.store, &Budget { thresholds_ppm: vec![500_000], ..per_job(30) }).await;
+        put(&world.store, &with(80, &[400_000, 500_000])).await;
+        put(&world.store, &with(1, &[400_000, 500_000])).await;
+
+        let alerts = world.store.list_alerts(10).await.unwrap();
+        let mut told: Vec<_> = alerts.iter().map(|it| (it.budget.as_str(), it.threshold_ppm, it.spent.get() / CENT, it.limit.get() / CENT)).collect();
+        told.sort_unstable();
+        assert_eq!(told, [("day", 400_000, 40, 80), ("day", 500_000, 40, 80), ("rolling", 500_000, 40, 60)], "jobs are left alone");
     }
 }

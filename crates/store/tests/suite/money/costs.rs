@@ -156,7 +156,7 @@ each_engine! {
         let sums = lines(&world.store, day(-1)).await.remove(0).sums;
         assert_eq!((sums.cost, sums.assumed_cost, sums.overrun), (cents(33), Nano::ZERO, cents(3)));
         assert_eq!((sums.calls, sums.assumed, sums.settled, sums.usage.out), (1, 0, 1, 40));
-        let correction = Correction { call: id, cost: cents(5), reason: "invoice".to_owned(), actor: "x".to_owned(), at_ms: NOON };
+        let correction = Correction { call: id, cost: cents(5), reason: "invoice".to_owned(), actor: Actor::cli(), at_ms: NOON };
         world.store.correct_call(correction).await.unwrap();
         let sums = lines(&world.store, day(-1)).await.remove(0).sums;
         assert_eq!((sums.cost, sums.overrun, sums.calls, sums.usage.out), (cents(5), Nano::ZERO, 1, 40));

@@ -196,7 +196,7 @@ each_engine! {
         world.meter(NOON).await;
         let event = world.meter_due(NOON).await.remove(0);
         world.ended(&event, MeterTry::Told, NOON).await;
-        let correction = Correction { call, cost: Nano::new(20_000), reason: "invoice".to_owned(), actor: "x".to_owned(), at_ms: NOON };
+        let correction = Correction { call, cost: Nano::new(20_000), reason: "invoice".to_owned(), actor: Actor::cli(), at_ms: NOON };
         world.store.correct_call(correction).await.unwrap();
         assert_eq!(world.stands().await, (50, 0, 0, -30_000));
 

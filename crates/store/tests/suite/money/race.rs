@@ -100,6 +100,37 @@ each_engine! {
         world.books_agree().await;
     }
 
+    async fn whoever_looks_meanwhile_sees_figures_of_one_moment(world: World) {
+        put(&world.store, &day(10_000)).await;
+        let World { store, location, dir } = world;
+        let store = Arc::new(store);
+        let racers = (0..8).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    let id = sent(&store, call(3)).await;
+                    settle(&store, id, 2).await;
+                }
+            })
+        });
+        let racers: Vec<_> = racers.collect();
+        let mut looks = 0;
+        while looks < 20 || racers.iter().any(|racer| !racer.is_finished()) {
+            let view = store.find_budget("day", NOON).await.unwrap().unwrap();
+            let held: i64 = view.holds.iter().map(|hold| hold.amount.get()).sum();
+            let counted = view.periods.first().map_or((0, 0), |it| (it.held.get(), it.open_holds));
+            assert_eq!((held, view.holds.len() as i64), counted, "holds and counters are of one snapshot");
+            looks += 1;
+        }
+        for racer in racers {
+            racer.await.unwrap();
+        }
+
+        let world = World { store: Arc::into_inner(store).expect("the racers are gone"), location, dir };
+        assert_eq!(figures(&world.store, "day", NOON).await, (400, 0));
+        world.books_agree().await;
+    }
+
     async fn limits_that_change_meanwhile_are_never_passed(world: World) {
         put(&world.store, &day(30)).await;
         let World { store, location, dir } = world;

@@ -1,5 +1,6 @@
 //! Whatever happens in whatever order, the books agree, no hold passes a hard limit, and nothing counts twice.
 
+use levqor_core::audit::Actor;
 use levqor_core::budget::{Budget, Mode, Scope, ScopeKind, Window};
 use levqor_core::money::{Alarm, CallId, Charge, Nano};
 use levqor_store::{Correction, NewCall, Reserved, Settlement};
@@ -101,7 +102,7 @@ impl Play {
         let (call, amount) = self.calls[self.dice.below(self.calls.len() as i64) as usize];
         let cost = cents(self.dice.below(amount + 1));
         let correction =
-            Correction { call, cost, reason: "r".to_owned(), actor: "a".to_owned(), at_ms: self.now_ms };
+            Correction { call, cost, reason: "r".to_owned(), actor: Actor::cli(), at_ms: self.now_ms };
         if world.store.correct_call(correction.clone()).await.is_ok() {
             // What was said before is void: replays of it would be another correction.
             self.charged.retain(|it| !matches!(it, Charged::Correction(before) if before.call == call));
