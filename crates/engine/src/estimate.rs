@@ -11,7 +11,7 @@ use levqor_core::workflow::{AiStep, Definition, Step, StepKind};
 use crate::Engine;
 use crate::ai::{Ai, Order};
 use crate::steps::View;
-use crate::steps::ai::{Forecast, Place, forecast};
+use crate::steps::ai::{Forecast, Place, budget_key, forecast};
 
 /// A text of so many bytes is one token at least.
 const BYTES_A_TOKEN: u64 = 16;
@@ -155,7 +155,7 @@ impl Engine {
                         root_job: Some(job.id),
                         workflow: Some(&job.workflow),
                         step: Some(&step.id),
-                        key: Some(&job.caller),
+                        key: Some(budget_key(&job.caller)),
                         user: None,
                         tags: &job.tags,
                         provider: &ai.model.provider,

@@ -79,6 +79,11 @@ fn child_caller(place: &Place) -> String {
     format!("{CHILD}{}:{}:{}", place.root_job, place.depth + 1, place.caller)
 }
 
+/// The key behind a caller as budgets name it: the id of a stored key, the same after a rotation.
+pub(crate) fn budget_key(caller: &str) -> &str {
+    caller.strip_prefix("key:").unwrap_or(caller)
+}
+
 impl Place {
     pub(crate) fn of(job: &ClaimedJob, step: &str, step_attempt: i64, round: i64) -> Self {
         let (root_job, depth, caller) = lineage(job);

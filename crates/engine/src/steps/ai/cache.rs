@@ -8,7 +8,7 @@ use levqor_core::talk::{Ask, Said, Spot, Tokens};
 use levqor_store::{CacheHit, CachedAnswer};
 use sha2::{Digest, Sha256};
 
-use super::{Conversation, Stop};
+use super::{Conversation, Stop, budget_key};
 use crate::ai::Body;
 use crate::chain::chain;
 
@@ -34,7 +34,7 @@ impl Conversation<'_> {
             id: CallId::new(now_ms, rand::random()),
             of,
             place: self.place.call(spot.question, spot.attempt),
-            key: Some(self.place.caller.clone()),
+            key: Some(budget_key(&self.place.caller).to_owned()),
             tags: self.place.tags.clone(),
             at_ms: now_ms,
         };

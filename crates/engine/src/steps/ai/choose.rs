@@ -12,7 +12,7 @@ use levqor_core::workflow::ai::{Below, WhenShort};
 use levqor_store::{Error, Reason, Refusal};
 
 use super::ask::{Before, build, text_bytes};
-use super::{Conversation, Stop, attach};
+use super::{Conversation, Stop, attach, budget_key};
 use crate::ai::{Body, NotHeld, Order, Over, Pause, Ready, hold};
 use crate::chain::chain;
 
@@ -114,7 +114,7 @@ impl Conversation<'_> {
             root_job: Some(place.root_job),
             workflow: Some(&place.workflow),
             step: Some(&place.step),
-            key: Some(&place.caller),
+            key: Some(budget_key(&place.caller)),
             user: None,
             tags: &place.tags,
             provider: &self.step.model.provider,
@@ -144,7 +144,7 @@ impl Conversation<'_> {
             body: Body::Ask(request),
             wish: Wish { requested: max_tokens, usual: None },
             place: Some(self.place.call(spot.question, spot.attempt)),
-            key: Some(self.place.caller.clone()),
+            key: Some(budget_key(&self.place.caller).to_owned()),
             tags: self.place.tags.clone(),
             fit: is_smaller || max_tokens.is_none(),
             ..Order::of_ask("", Default::default(), self.limits())

@@ -18,6 +18,7 @@ each_engine!(
     a_job_that_waits_for_money_holds_no_slot_and_wakes_when_the_limit_is_raised,
     what_others_hold_is_waited_for_whatever_the_policy,
     a_low_budget_moves_the_step_to_another_model,
+    a_keys_budget_binds_the_jobs_that_it_submitted,
     what_a_job_may_cost_holds_over_all_its_calls,
     a_cancelled_call_is_read_to_its_end_and_charged,
     a_step_whose_time_is_over_pays_for_what_was_sent,
@@ -149,6 +150,24 @@ async fn a_low_budget_moves_the_step_to_another_model(database: Database) {
 
     assert_eq!(plenty["model"], "openai/gpt-6-sol");
     assert_eq!(little["model"], "openai/gpt-6.1-terra");
+}
+
+async fn a_keys_budget_binds_the_jobs_that_it_submitted(database: Database) {
+    let mock = mock().await;
+    let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
+    let scope = Scope { kind: ScopeKind::Key, id: "abc".to_owned() };
+    put_budget(&node, &Budget { scope, ..day("0.0001") }).await;
+    node.put("w", &one("")).await;
+
+    let mut ends = Vec::new();
+    for caller in ["key:abc", "key:other"] {
+        let request =
+            levqor_core::intake::IntakeRequest { payload: r#"{"text":"hi"}"#.to_owned(), ..ask("w") };
+        let id = node.intake(request, caller, None).await.unwrap().job_id;
+        ends.push(code(&node.ended(id).await).to_owned());
+    }
+
+    assert_eq!(ends, ["budget_exceeded", ""]);
 }
 
 async fn what_a_job_may_cost_holds_over_all_its_calls(database: Database) {

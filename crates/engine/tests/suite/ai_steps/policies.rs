@@ -148,11 +148,12 @@ async fn a_provider_that_fails_hands_over_to_the_next_model(database: Database) 
     let fallback = fallback.replace("openai/gpt-6-luna", "openai/gpt-6.1-terra");
 
     for (faults, models) in [
-        (vec![Some(Fault::Status(429))], vec!["failed openai/gpt-6-sol", "said openai/gpt-6.1-terra"]),
         (
             vec![Some(Fault::Status(400)), Some(Fault::Status(404))],
             vec!["failed openai/gpt-6-sol", "failed openai/gpt-6.1-terra", "said openai/gpt-6.1-sol"],
         ),
+        // Last, for a model that says so is left alone for a while afterwards.
+        (vec![Some(Fault::Status(429))], vec!["failed openai/gpt-6-sol", "said openai/gpt-6.1-terra"]),
     ] {
         mock.queue_faults(faults);
         let row = run(&node, &one(&fallback)).await;
