@@ -30,7 +30,7 @@ help: ## Show this list
 run: ## Build and start Levqor in development mode on 127.0.0.1:5000, data in levqor.db, workflows from workflows/
 	cargo run --locked $(RUN_PROFILE) -p levqor -- serve $(ARGS)
 
-demo: ## Build, then play and explain the whole story of one job; leaves nothing behind
+demo: ## Build, then play and explain the story of one job and of a budget that holds; leaves nothing behind
 	cargo run --locked $(RUN_PROFILE) -p levqor -- demo
 
 test: ## Run all tests on both engines; brings its own PostgreSQL, chromium and Python SDKs

@@ -5,6 +5,7 @@
 
 mod load;
 mod machine;
+mod money;
 mod phases;
 mod plan;
 mod report;
@@ -95,6 +96,7 @@ impl Bench {
             let scratch = Scratch::new("bench", self.dir.as_deref())?;
             machine::store(&mut report, &plan, target, scratch.path()).await?;
             phases::all(&mut report, &plan, target, scratch.path()).await?;
+            money::all(&mut report, &plan, target, scratch.path()).await?;
         }
         say!("{}", report.table());
         std::fs::write(&self.json, report.to_json()).map_err(|error| {

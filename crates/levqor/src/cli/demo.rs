@@ -1,7 +1,9 @@
-//! `levqor demo`: the whole story of one job, played through the real HTTP API on a scratch database, and told.
+//! `levqor demo`: the whole story of one job, and of a budget that holds, played through the real HTTP API on a scratch
+//! database, and told.
 //!
 //! Every sentence it prints is checked; it ends with exit code 0 only when all of them held.
 
+mod money;
 mod shop;
 
 use std::time::{Duration, Instant};
@@ -19,39 +21,48 @@ use super::loopback::Seen;
 use super::out::say;
 use super::serve::{CALLBACK_SECRET, SystemClock};
 use super::{status, watch};
+use money::Provider;
 use shop::Shop;
 
 const WORKFLOW: &str = include_str!("demo/order.yaml");
 const JOB_LIMIT: Duration = Duration::from_secs(30);
 const CALLBACK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Play and explain the whole story of one job
+/// Play and explain the whole story of one job, and of a budget that holds
 #[derive(Args)]
 #[command(after_help = "\
 Example:
   levqor demo
 
 Starts a server on a scratch SQLite file and a free port, puts a workflow, submits a job, shows its steps as they run,
-and verifies the signed callback. Takes a few seconds, leaves nothing behind, and needs no network.")]
+and verifies the signed callback. Then jobs with AI steps meet their budget, on a mock of a provider that costs nothing
+and keeps its own bill. Takes a few seconds, leaves nothing behind, and needs no network.")]
 pub struct Demo {}
 
 impl Demo {
     pub async fn run(&self) -> Result<(), Failure> {
         let started = Instant::now();
-        say!("Levqor demo: one job, from HTTP intake to a signed callback.\n");
+        say!("Levqor demo, first act: one job, from HTTP intake to a signed callback.\n");
         let scratch = Scratch::new("demo", None)?;
         let shop = Shop::open().await?;
-        let settings = [
+        let provider = Provider::open().await?;
+        let mut settings = vec![
             ("HOST", "127.0.0.1".to_owned()),
             ("PORT", "0".to_owned()),
             ("SQLITE_PATH", scratch.path().join("demo.db").display().to_string()),
             // The shop is on this machine; without this no workflow could call it.
             ("OUTBOUND_ALLOW", "127.0.0.0/8".to_owned()),
         ];
+        settings.extend(provider.settings());
         let mut server = ServerProcess::spawn(scratch.path(), &settings)?;
         let url = server.address().await?;
         say!("1. A server runs at {url}, its data in one SQLite file.");
-        let outcome = story(&url, &shop, &scratch).await;
+        let outcome = async {
+            story(&url, &shop, &scratch).await?;
+            say!("\nSecond act: AI steps meet their budget.\n");
+            money::story(&url, &provider).await
+        };
+        let outcome = outcome.await;
         if outcome.is_err() {
             say!("The server's last words:\n{}", server.last_words());
         }

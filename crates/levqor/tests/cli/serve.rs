@@ -19,6 +19,11 @@ fn the_demo_plays_its_whole_story() {
         "review: skipped",
         "\"gift\":\"chocolate\"",
         "job.succeeded",
+        "Second act: AI steps meet their budget.",
+        "budget_exceeded",
+        "the budget `max-cost-per-day` (everything, per day) allows $0.05",
+        "through /v1/chat/completions gets 402: budget max-cost-per-day",
+        "held $0.00",
         "All of it held",
     ] {
         assert!(demo.out.contains(words), "{words:?} is missing in\n{}", demo.out);

@@ -78,11 +78,21 @@ fn parse(bytes: &[u8]) -> std::io::Result<Option<(u16, std::ops::Range<usize>)>>
 
 /// The bytes of a request.
 pub fn request(method: &str, path: &str, kind: &str, body: &str) -> Vec<u8> {
+    with_header(method, path, kind, "", body)
+}
+
+/// `header` is a whole line with its end, or nothing.
+fn with_header(method: &str, path: &str, kind: &str, header: &str, body: &str) -> Vec<u8> {
     format!(
-        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{header}content-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
+}
+
+/// A POST of JSON by somebody with a key.
+pub fn post_as(key: &str, path: &str, body: &str) -> Vec<u8> {
+    with_header("POST", path, "application/json", &format!("authorization: Bearer {key}\r\n"), body)
 }
 
 /// A POST of JSON.

@@ -25,6 +25,10 @@ const APPENDS: usize = 200;
 const BLOCK_BYTES: usize = 4096;
 const BATCH: usize = 256;
 
+/// The names of the figures that waits for the disk are compared with.
+pub const DISK_P50: &str = "fdatasync of a 4 KB append, p50";
+pub const DISK_P99: &str = "fdatasync of a 4 KB append, p99";
+
 /// The time of an append of 4 KB that reaches the disk.
 pub fn disk(report: &mut Report, dir: &Path) -> Result<(), Failure> {
     let cannot =
@@ -38,8 +42,8 @@ pub fn disk(report: &mut Report, dir: &Path) -> Result<(), Failure> {
         nanos.saturating_record(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     let ms = |quantile| nanos.value_at_quantile(quantile) as f64 / 1e6;
-    report.add("machine", "fdatasync of a 4 KB append, p50", ms(0.5), "ms", None);
-    report.add("machine", "fdatasync of a 4 KB append, p99", ms(0.99), "ms", None);
+    report.add("machine", DISK_P50, ms(0.5), "ms", None);
+    report.add("machine", DISK_P99, ms(0.99), "ms", None);
     Ok(())
 }
 

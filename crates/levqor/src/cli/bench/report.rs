@@ -24,7 +24,7 @@ impl Aim {
 
     /// Whether less is better, which the two numbers tell; for a single one the unit does.
     fn less_is_better(self, unit: &str) -> bool {
-        self.goal < self.floor || (self.goal == self.floor && matches!(unit, "ms" | "MB" | "% CPU"))
+        self.goal < self.floor || (self.goal == self.floor && matches!(unit, "ms" | "µs" | "MB" | "% CPU"))
     }
 
     fn verdict(self, value: f64, unit: &str) -> &'static str {

@@ -98,15 +98,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server and submits jobs until one is accepted.
     pub async fn start(target: &Target, dir: &Path) -> Result<Server, Failure> {
+        Server::start_with(target, dir, &[]).await
+    }
+
+    /// Starts a server, with these settings beside the usual ones, and submits jobs until one is accepted.
+    pub async fn start_with(
+        target: &Target,
+        dir: &Path,
+        more: &[(&'static str, String)],
+    ) -> Result<Server, Failure> {
         let cannot =
             |error: std::io::Error| Failure::failed(format!("no port on 127.0.0.1 can be used: {error}"));
         // Taken and given back: the child's own choice would have to be read from its output, which costs time.
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(cannot)?;
         let address = free.local_addr().map_err(cannot)?;
         drop(free);
-        let settings = [
+        let mut settings = vec![
             ("HOST", "127.0.0.1".to_owned()),
             ("PORT", address.port().to_string()),
             ("RATE_BURST", "1000000000".to_owned()),
@@ -115,6 +123,7 @@ impl Server {
             ("WORKFLOWS_DIR", dir.join("workflows").display().to_string()),
             target.setting(dir),
         ];
+        settings.extend_from_slice(more);
         let started = Instant::now();
         let mut process = ServerProcess::spawn(dir, &settings)?;
         let submit = load::post("/api/v1/intake", super::phases::PARKED_BODY);
