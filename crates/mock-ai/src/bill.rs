@@ -50,6 +50,8 @@ pub struct Entry {
     pub id: String,
     pub key: String,
     pub model: String,
+    /// How the last thing that was asked begins.
+    pub asked: String,
     pub tokens: Tokens,
     pub amount_nano: u64,
     /// What was done to the answer, if anything.

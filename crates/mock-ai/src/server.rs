@@ -19,6 +19,8 @@ use crate::{control, wire};
 
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Kept of a question on the bill.
+const ASKED_CHARS: usize = 60;
 
 /// How the mock behaves.
 #[derive(Clone, Debug, Default)]
@@ -275,6 +277,7 @@ fn serve(mock: &Mock, ask: &Ask, fault: Option<Fault>) -> Result<Served, Refused
         id,
         key: ask.key.clone(),
         model: ask.model.clone(),
+        asked: ask.prompt.chars().take(ASKED_CHARS).collect(),
         tokens: served.tokens,
         amount_nano: bill::amount_nano(&served.tokens, &rates),
         fault: fault.map(Fault::name),

@@ -14,6 +14,21 @@ impl Chance {
         (Chance(seed), seed)
     }
 
+    /// The seeds of a test that repeats fixed ones: as many as `LEVQOR_CHAOS_ROUNDS` says, or `usual`; `LEVQOR_KILL_SEED` is
+    /// the only one where it is set.
+    #[allow(clippy::disallowed_methods, reason = "a test has no Config")]
+    pub fn rounds(usual: u64) -> Vec<u64> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        match number("LEVQOR_KILL_SEED") {
+            Some(seed) => vec![seed],
+            None => (1..=number("LEVQOR_CHAOS_ROUNDS").unwrap_or(usual)).collect(),
+        }
+    }
+
+    pub fn of_seed(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -71,6 +71,13 @@ impl Call {
         Call::new(Method::PUT, &format!("/api/v1/workflows/{name}"), Some("application/yaml"), yaml)
     }
 
+    /// Anything in JSON, sent with another key than the usual one.
+    pub fn post(path: &str, api_key: &str, body: &Value) -> Call {
+        let mut call = Call::new(Method::POST, path, Some("application/json"), body.to_string());
+        call.headers[0].1 = api_key.to_owned();
+        call
+    }
+
     pub fn key(mut self, key: &str) -> Call {
         self.headers.push(("idempotency-key".to_owned(), key.to_owned()));
         self

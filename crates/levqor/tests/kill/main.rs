@@ -3,11 +3,12 @@
 //!
 //! Black box: `levqor serve` as a child process, spoken to over HTTP alone. `load.rs` submits, `sqlite.rs` and `postgres.rs`
 //! kill, `ledger.rs` knows what was promised, `audit.rs` compares. A failure prints the seed; `LEVQOR_KILL_SEED=<seed>`
-//! repeats the same choices (not the same timing).
+//! repeats the same choices (not the same timing). `budgets.rs` does the same to money.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets what it does not expect has failed")]
 
 mod audit;
+mod budgets;
 mod chance;
 mod client;
 mod clients;
