@@ -1,6 +1,6 @@
 //! What is asked of a model, in words of no vendor.
 
-use levqor_core::money::{Shape, image_tokens};
+use levqor_core::money::{Shape, WHOLE_WINDOW_TOKENS, image_tokens};
 use serde_json::{Number, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,17 +91,19 @@ impl Ask {
     /// it, and JSON never writes a text shorter than it is.
     pub fn shape(&self, body_bytes: usize) -> Shape {
         let attachments = self.messages.iter().flat_map(|message| &message.parts);
-        let (mut encoded_bytes, mut tokens, mut has_images) = (0, 0, false);
+        let (mut encoded_bytes, mut tokens, mut has_images) = (0, 0_u64, false);
         for part in attachments {
             match part {
                 Part::Image { data, .. } => {
                     has_images = true;
                     encoded_bytes += data.len();
-                    tokens += image_tokens(&self.model, None);
+                    tokens = tokens.saturating_add(image_tokens(&self.model, None));
                 }
                 Part::Document { data, .. } => {
                     encoded_bytes += data.len();
-                    tokens += document_tokens(data.len());
+                    // A small file may hold any amount of text, and its pages are read as images too.
+                    has_images = true;
+                    tokens = WHOLE_WINDOW_TOKENS;
                 }
                 Part::Text(_) | Part::Call(_) | Part::Result { .. } => {}
             }
@@ -116,12 +118,4 @@ impl Ask {
             ..Shape::default()
         }
     }
-}
-
-/// A PDF is read as text and as an image of each page. Its pages are not known here, its bytes are: a page of text needs
-/// hundreds of them even when compressed.
-fn document_tokens(base64_bytes: usize) -> u64 {
-    let bytes = base64_bytes as u64 / 4 * 3;
-    let pages = bytes.div_ceil(500).max(1);
-    pages.min(1_000) * 3_000 + bytes
 }

@@ -89,7 +89,8 @@ impl CallError {
             Self::Timeout { host, phase: Phase::Connect, limit_ms: connect_ms }
         } else if has::<LookupFailed>(&error) {
             Self::Dns { host }
-        } else if has::<rustls::Error>(&error) {
+        } else if error.is_connect() && has::<rustls::Error>(&error) {
+            // Only while connecting: later the request may have been read.
             Self::Tls { host }
         } else if error.is_connect() {
             Self::Connect { host }
@@ -117,4 +118,55 @@ fn has<T: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
         };
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn broken_tls_after_the_request_says_nothing_about_whether_it_was_read() {
+        let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = own.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let ring = || Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(ring())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let server = rustls::ServerConfig::builder_with_provider(ring())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let reads = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut tls = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(stream).await.unwrap();
+            let mut head = vec![0; 1_024];
+            let read = tls.read(&mut head).await.unwrap();
+            // No record of TLS.
+            tls.get_mut().0.write_all(&[0x63; 64]).await.unwrap();
+            read
+        });
+        #[allow(clippy::disallowed_methods, reason = "what the guarded client is made of")]
+        let client = reqwest::Client::builder().tls_backend_preconfigured(client).no_proxy().build().unwrap();
+
+        let error = client.get(format!("https://{address}/")).send().await.unwrap_err();
+
+        assert!(reads.await.unwrap() > 0, "the request was read");
+        assert!(has::<rustls::Error>(&error), "{error:?}");
+        assert_eq!(CallError::sort(error, "h", 1), CallError::Broken { host: "h".to_owned() });
+    }
 }

@@ -2,10 +2,10 @@
 
 use super::Refused;
 use super::fields::{Fields, refused};
-use crate::money::{Shape, image_tokens};
+use crate::money::{Shape, WHOLE_WINDOW_TOKENS, image_tokens};
 
-/// More input than any model takes: the bound of what cannot be measured from outside is the model's whole window.
-const WHOLE_WINDOW: u64 = 1 << 32;
+/// What is read as one image, and held as one.
+pub(super) const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
 /// More messages than a conversation has.
 const MAX_MESSAGES: u64 = 20_000;
@@ -45,7 +45,7 @@ impl Measure {
     /// A document whose text nobody here can see: a small file may hold any amount of it.
     pub fn opaque(&mut self, encoded_bytes: usize) {
         self.encoded_bytes += encoded_bytes as u64;
-        self.add(WHOLE_WINDOW);
+        self.add(WHOLE_WINDOW_TOKENS);
         // Pages are read as images too.
         self.has_images = true;
     }
@@ -53,7 +53,7 @@ impl Measure {
     /// Sound, whose length is what its header says.
     pub fn sound(&mut self, encoded_bytes: usize) {
         self.encoded_bytes += encoded_bytes as u64;
-        self.add(WHOLE_WINDOW);
+        self.add(WHOLE_WINDOW_TOKENS);
         self.has_audio = true;
     }
 
@@ -89,12 +89,15 @@ impl Measure {
 /// The bytes that the data of a `data:` address takes in the body; 0 for an address elsewhere. Only images, only over HTTP.
 pub(super) fn image_address(fields: &Fields<'_>, name: &str) -> Result<usize, Refused> {
     let url = fields.required(name)?;
-    let lower: String = url.chars().take(16).collect::<String>().to_ascii_lowercase();
-    if lower.starts_with("data:image/") {
+    let lower: String = url.chars().take(32).collect::<String>().to_ascii_lowercase();
+    if IMAGES.iter().any(|image| lower.starts_with(&format!("data:{image};base64,"))) {
         return Ok(fields.raw(name).map_or(0, str::len));
     }
     if lower.starts_with("https://") || lower.starts_with("http://") {
         return Ok(0);
     }
-    Err(fields.wrong(name, "an address that begins with https://, http:// or data:image/"))
+    Err(fields.wrong(
+        name,
+        "an address that begins with https:// or http://, or data:image/png;base64, (also jpeg, gif, webp)",
+    ))
 }

@@ -1,7 +1,7 @@
 //! Anthropic's messages.
 
 use super::fields::{Fields, refused};
-use super::measure::{Measure, image_address};
+use super::measure::{IMAGES, Measure, image_address};
 use super::{Refused, To, USUAL_OUTPUT_TOKENS, Vetted};
 use crate::json;
 use crate::money::{Terms, Wire, Wish};
@@ -191,7 +191,11 @@ fn source(block: &Fields<'_>, model: &str, measure: &mut Measure, depth: u32) ->
     let kind = source.word("type", kinds)?.ok_or_else(|| source.missing("type"))?;
     let data = || source.required("data").map(|_| source.raw("data").map_or(0, str::len));
     match (kind.as_ref(), is_image) {
-        ("base64", true) => measure.image(model, None, data()?),
+        ("base64", true) => {
+            // Anything else would not be read as one image, whatever the block is called.
+            source.word("media_type", &IMAGES)?.ok_or_else(|| source.missing("media_type"))?;
+            measure.image(model, None, data()?);
+        }
         ("url", true) => measure.image(model, None, image_address(&source, "url")?),
         ("base64", false) => measure.opaque(data()?),
         ("url", false) => measure.opaque(0),

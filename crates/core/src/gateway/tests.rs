@@ -236,6 +236,24 @@ fn attachments_count_as_such_and_not_as_text() {
 }
 
 #[test]
+fn what_is_no_image_is_not_held_as_one() {
+    for media_type in ["text/plain", "application/pdf", "video/mp4", "IMAGE/PNG", ""] {
+        let source = json!({"type": "base64", "media_type": media_type, "data": "QQ=="});
+        let refused = block(json!({"type": "image", "source": source})).unwrap_err();
+        assert!(refused.to_string().contains("image/png"), "{refused}");
+        let url = format!("data:{media_type};base64,QQ==");
+        if media_type != "IMAGE/PNG" {
+            part(json!({"type": "image_url", "image_url": {"url": url}})).unwrap_err();
+        }
+    }
+    let unsaid = json!({"type": "base64", "data": "QQ=="});
+    block(json!({"type": "image", "source": unsaid})).unwrap_err();
+    for url in ["data:image/svg+xml;base64,QQ==", "data:image/png,x", "data:image/png;a=b;base64,QQ=="] {
+        part(json!({"type": "image_url", "image_url": {"url": url}})).unwrap_err();
+    }
+}
+
+#[test]
 fn a_budget_for_thoughts_stays_below_a_limit_that_was_lowered() {
     let vetted =
         messages(json!({"max_tokens": 9_000, "thinking": {"type": "enabled", "budget_tokens": 8_000}}))

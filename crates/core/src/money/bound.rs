@@ -29,6 +29,9 @@ pub struct Shape {
     pub asks_audio: bool,
 }
 
+/// More input than any model takes: what nobody can measure from outside counts as the model's whole window.
+pub const WHOLE_WINDOW_TOKENS: u64 = 1 << 32;
+
 /// What is added for what nobody can see from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowances {

@@ -31,7 +31,7 @@ mod request;
 
 pub use amount::{MAX_AMOUNT, Nano, Rate};
 pub use book::{Lookup, PriceBook};
-pub use bound::{Allowances, Bound, Fit, Shape, Wish, fit, upper_bound};
+pub use bound::{Allowances, Bound, Fit, Shape, WHOLE_WINDOW_TOKENS, Wish, fit, upper_bound};
 pub use call::{CallEvent, CallId, CallState, transition};
 pub use charge::{Alarm, Charge, Ending, Profile, charge};
 pub use cost::{Bill, CostError, Line, Terms, bill, show_ppm};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use levqor_connectors::ai::{Outgoing, Provider};
 use levqor_core::money::{
-    Allowances, Bound, CallId, Fit, MAX_AMOUNT, Nano, Permit, Price, Shape, Terms, Tier, Wish, fit,
+    Allowances, Bound, CallId, Fit, MAX_AMOUNT, Nano, Permit, Price, Shape, Terms, Tier, Wire, Wish, fit,
 };
 use levqor_store::{NewCall, Reserved, Room};
 
@@ -36,6 +36,8 @@ struct Weighed {
     body: Bytes,
     shape: Shape,
     terms: Terms,
+    /// The terms that the bound is made with.
+    dearest: Terms,
     wish: Wish,
     /// As ordered, if no budget bound it.
     bound: Bound,
@@ -121,20 +123,27 @@ async fn weigh(shared: &Arc<Shared>, mut order: Order) -> Result<Weighed, NotHel
         return Err(NotHeld::InputTooLong { bytes: shape.text_bytes, most_tokens });
     }
     let terms = Terms { tier: Tier::Standard, ..order.terms };
-    let bound = fit(&price, &shape, &terms, &Allowances::default(), &wish, MAX_AMOUNT);
+    let dearest = dearest(&provider, &price, terms);
+    let bound = fit(&price, &shape, &dearest, &Allowances::default(), &wish, MAX_AMOUNT);
     let (Fit::Fits(bound) | Fit::TooDear(bound)) = bound.map_err(NotHeld::Unpriced)?;
-    let mut weighed = Weighed { order, provider, price, body, shape, terms, wish, bound };
+    let mut weighed = Weighed { order, provider, price, body, shape, terms, dearest, wish, bound };
     if bound.output_tokens != wanted {
         weighed.write(bound.output_tokens);
     }
     Ok(weighed)
 }
 
+/// Anthropic's customers may pin all their calls to a region by a setting of theirs, which no request shows.
+fn dearest(provider: &Provider, price: &Price, terms: Terms) -> Terms {
+    let may_be_pinned = provider.wire == Wire::Anthropic && price.region_ppm.is_some();
+    Terms { region: terms.region || may_be_pinned, ..terms }
+}
+
 impl Weighed {
     /// The call with a limit on its answer that costs no more than `room`, or the shortest worth having. A shorter limit makes
     /// no longer body, so the shape stays a bound.
     fn fit(&self, room: Nano) -> Result<Bound, NotHeld> {
-        let fitted = fit(&self.price, &self.shape, &self.terms, &Allowances::default(), &self.wish, room);
+        let fitted = fit(&self.price, &self.shape, &self.dearest, &Allowances::default(), &self.wish, room);
         let (Fit::Fits(bound) | Fit::TooDear(bound)) = fitted.map_err(NotHeld::Unpriced)?;
         Ok(bound)
     }

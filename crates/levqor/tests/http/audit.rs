@@ -57,8 +57,10 @@ async fn what_is_done_through_the_routes_is_told_and_forms_a_chain() {
     let user = user["user"]["id"].as_str().unwrap();
     assert_eq!(ci.send("DELETE", &format!("/api/v1/users/{user}"), &[], "").await.status, 200);
 
-    let log = page(&root, "limit=500").await;
+    let mut log = page(&root, "limit=500").await;
 
+    // What the start stores, the built-in workflows and the budgets of the settings, may come at any time beside them.
+    log.entries.retain(|entry| entry.actor != "system");
     let expected = [
         ("user.delete", user),
         ("user.upsert", user),
@@ -66,9 +68,7 @@ async fn what_is_done_through_the_routes_is_told_and_forms_a_chain() {
         ("workflow.put", "hello"),
         ("key.create", id),
     ];
-    // Before them the start stored the built-in workflows.
-    assert_eq!(told(&log)[..5], expected);
-    assert!(log.entries[5..].iter().all(|entry| entry.actor == "system"));
+    assert_eq!(told(&log), expected);
     assert!(log.entries[..4].iter().all(|entry| entry.actor == format!("key:{id}")));
     assert!(log.entries[4].actor.starts_with("env:"));
     let text = root.get("/api/v1/audit").await.text();

@@ -48,7 +48,7 @@ async fn a_hard_link_to_a_file_in_use_is_refused_and_the_owner_goes_on() {
     assert!(what.contains("other.db ") && what.contains("another Levqor process"), "{what}");
     world.put(job(NOON)).await;
     assert_eq!(world.number("select count(*) from jobs").await, 1);
-    drop(world.store);
+    world.store.close().await;
     Store::open(&Location::Sqlite(link), "node-2").await.unwrap();
 }
 

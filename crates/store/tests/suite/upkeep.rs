@@ -40,9 +40,9 @@ each_engine! {
         let first = world.put(undefined("report", NOON)).await;
         let second = world.put(undefined("report", NOON + 1)).await;
         let other = world.put(undefined("other", NOON)).await;
+        let gone = world.put(undefined("gone", NOON)).await;
         world.store.put_workflow("gone", "x", "api", by(), NOON).await.unwrap();
         world.store.delete_workflow("gone", by(), NOON).await.unwrap();
-        let gone = world.put(undefined("gone", NOON)).await;
         assert_eq!(world.store.move_defined(10).await.unwrap(), 0);
 
         world.store.put_workflow("report", "name: report", "api", by(), NOON).await.unwrap();

@@ -85,6 +85,15 @@ pub(super) enum Attached {
     Text(String),
 }
 
+impl Attached {
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Attached::Text(text) => Some(text),
+            Attached::Part(_) => None,
+        }
+    }
+}
+
 fn wrong(sort: Sort, message: impl std::fmt::Display) -> JobError {
     JobError::new("invalid_attachment", format!("`{}` {message}", sort.word()))
 }

@@ -12,6 +12,7 @@ use levqor_core::workflow::ai::{Below, WhenShort};
 use levqor_store::{Error, Reason, Refusal};
 
 use super::ask::{Before, build, text_bytes};
+use super::render::denied;
 use super::{Conversation, Stop, attach, budget_key};
 use crate::ai::{Body, NotHeld, Order, Over, Pause, Ready, hold};
 use crate::chain::chain;
@@ -64,7 +65,11 @@ impl Conversation<'_> {
 
     pub(super) async fn attach(&mut self) -> Result<(), Stop> {
         if self.attached.is_none() {
-            self.attached = Some(attach::fetch(self.shared, &self.rendered.attachments).await?);
+            let attached = attach::fetch(self.shared, &self.rendered.attachments).await?;
+            for text in attached.iter().filter_map(attach::Attached::text) {
+                denied(&self.step, text)?;
+            }
+            self.attached = Some(attached);
         }
         Ok(())
     }
