@@ -3,6 +3,8 @@
 //! Nothing of an answer is handed on unless it was asked for: of a refusal only the vendor's word, without control characters,
 //! shortened, and never with a credential in it.
 
+use std::sync::atomic::Ordering;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -161,7 +163,16 @@ impl Calls<'_> {
         let limit_ms = self.terms.limit_ms;
         let timeouts = Timeouts::within(limit_ms);
         let request = Request { method, url, headers, body, timeouts, max_response_bytes: ANSWER_MAX_BYTES };
-        client.send(request).await.map_err(|error| match error {
+        // From here on until it is known better: whoever stops waiting has a request in the air.
+        let went_out = self.terms.went_out;
+        let before = went_out.is_some_and(|flag| flag.swap(true, Ordering::Relaxed));
+        let answered = client.send(request).await;
+        if let (Some(flag), Err(error)) = (went_out, &answered)
+            && error.was_not_sent()
+        {
+            flag.store(before, Ordering::Relaxed);
+        }
+        answered.map_err(|error| match error {
             CallError::Timeout { .. } => Failure::Timeout { limit_ms },
             CallError::TooLarge { .. } | CallError::Broken { .. } => Failure::BadAnswer,
             other => Failure::Unreachable { code: other.code() },

@@ -3,6 +3,7 @@
 //! Where vendors are reached is the operator's to say ([`Bases`]), never a request's. Credentials live as long as the call.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -99,6 +100,8 @@ pub struct Terms<'a> {
     pub limit_ms: u64,
     /// The same for every try of the same thing; goes to vendors that take one.
     pub idempotency_key: Option<&'a str>,
+    /// Says afterwards whether a request may have reached the vendor.
+    pub went_out: Option<&'a AtomicBool>,
 }
 
 impl Connectors {

@@ -244,7 +244,7 @@ impl<'a> History<'a> {
             (StepStatus::Waiting, Some(until_ms)) if until_ms > now_ms => Standing::Resting { until_ms },
             (StepStatus::Failed, Some(until_ms)) => Standing::Resting { until_ms },
             // A step that waits for money or for a provider goes on where it was, as the same attempt.
-            (StepStatus::Waiting, _) if matches!(step.kind, StepKind::Ai(_)) => {
+            (StepStatus::Waiting, _) if matches!(step.kind, StepKind::Ai(_)) || step.cost.is_some() => {
                 let since_retry =
                     rows.iter().rev().take_while(|row| row.status != StepStatus::Retried).count();
                 Standing::Due {

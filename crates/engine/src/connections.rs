@@ -49,7 +49,8 @@ impl Engine {
             Source::Stored(name) => open(&self.shared, vendor, &name).await?,
         };
         let now_ms = self.shared.clock.now_ms();
-        let terms = Terms { now_ms, limit_ms: levqor_connectors::LIMIT_MS, idempotency_key: None };
+        let terms =
+            Terms { now_ms, limit_ms: levqor_connectors::LIMIT_MS, idempotency_key: None, went_out: None };
         Ok(self.shared.connectors.run(&ask, &credentials, terms).await?)
     }
 

@@ -11,7 +11,7 @@ use levqor_core::state::State;
 use levqor_store::{Error, Settlement};
 
 use crate::Shared;
-use crate::ai::Over;
+use crate::ai::Owed;
 use crate::chain::chain;
 use crate::figures::Counters;
 
@@ -61,13 +61,13 @@ pub(crate) async fn fail_broken(shared: &Shared, job: &ClaimedJob) {
 /// Records until it is recorded. What the database will never take, whatever the time, fails the job instead: without it
 /// the run would hold its place for ever. That reads as `Stale`, for the run is over.
 /// The charges of its calls are part of it, and count even where it is stale.
-pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record, calls: Vec<Over>) -> Fenced {
-    let settlements: Vec<Settlement> = calls.iter().map(|over| over.settlement.clone()).collect();
+pub(crate) async fn record(shared: &Shared, job: &ClaimedJob, record: Record, calls: Vec<Owed>) -> Fenced {
+    let settlements: Vec<Settlement> = calls.iter().map(|owed| owed.settlement.clone()).collect();
     match until_recorded(shared, &record, &settlements).await {
         // A process that ends has recorded nothing: its calls are dropped, and the sweep charges them.
         Ok(Fenced::Stale) if shared.giving_up.is_cancelled() => Fenced::Stale,
         Ok(fenced) => {
-            calls.iter().for_each(Over::settled);
+            calls.iter().for_each(Owed::settled);
             fenced
         }
         Err(error) => {

@@ -17,7 +17,7 @@ use levqor_core::workflow::{Definition, Rerun};
 use tokio::task::JoinSet;
 
 use crate::Shared;
-use crate::ai::Over;
+use crate::ai::{Over, Owed};
 use crate::chain::chain;
 use crate::definitions::{Current, check_payload};
 use crate::figures::Counters;
@@ -118,8 +118,8 @@ struct Run<'a> {
     /// Indices of the steps whose calls are out.
     under_way: Vec<usize>,
     calls: JoinSet<Ended>,
-    /// Calls to models that are over: their charges ride in the next record. Dropped, they are charged by tasks.
-    owed: Vec<Over>,
+    /// Calls that are over: their charges ride in the next record. Dropped, they are charged by tasks.
+    owed: Vec<Owed>,
     slot: Option<Outside<'a>>,
     /// `Outside` from when it first wanted a slot, whether it got one or not: a job that is handed back for want of a slot
     /// is no quick one, and counting it as such would claim it again and again.
@@ -132,6 +132,7 @@ struct Ended {
     row: StepRow,
     recorded: Vec<StepRow>,
     last: Option<(StepRow, Option<Over>)>,
+    owed: Option<Owed>,
 }
 
 /// Whether the run goes on.
@@ -288,14 +289,16 @@ impl<'a> Run<'a> {
         let (shared, definition) = (self.shared.clone(), self.definition.clone());
         let (step, number, in_budget) = (task.step, task.attempt, task.attempt_in_budget);
         self.under_way.push(step);
+        let attempt = Attempt { step: &definition.steps[step], number, in_budget, started_at_ms: 0 };
+        let fare = steps::fare(&attempt, &call, self.job);
         self.calls.spawn(async move {
             shared.liveness.wait_until_it_holds().await;
             let step = &definition.steps[step];
             let attempt = Attempt { step, number, in_budget, started_at_ms: shared.clock.now_ms() };
-            let performed = steps::perform(&shared, call, step.timeout_ms).await;
+            let performed = steps::perform(&shared, call, fare, step.timeout_ms).await;
             Counters::add(&shared.counters.steps_performed, 1);
             let row = attempt.after(performed.outcome, shared.clock.now_ms(), rand::random::<f64>());
-            Ended { row, recorded: performed.recorded, last: performed.last }
+            Ended { row, recorded: performed.recorded, last: performed.last, owed: performed.owed }
         });
     }
 
@@ -319,13 +322,14 @@ impl<'a> Run<'a> {
 
     /// A call has ended. Its record waits for the plan where that ends the job, so that both are one commit.
     async fn ended(&mut self, definition: &Definition, ended: Ended) -> Next {
-        let Ended { row, recorded, last } = ended;
+        let Ended { row, recorded, last, owed } = ended;
+        self.owed.extend(owed);
         for turn in recorded {
             self.take_recorded(turn);
         }
         if let Some((turn, over)) = last {
             self.push(turn);
-            self.owed.extend(over);
+            self.owed.extend(over.map(Owed::from));
         }
         self.under_way.retain(|step| definition.steps[*step].id != row.step);
         if row.status == StepStatus::Failed {

@@ -3,6 +3,7 @@
 
 pub(crate) mod ai;
 pub(crate) mod connect;
+mod cost;
 mod email;
 mod http;
 mod scope;
@@ -15,9 +16,11 @@ use levqor_core::outcome::Outcome;
 use levqor_core::retry::RetryPolicy;
 use levqor_core::workflow::{Definition, Step, StepKind};
 
+pub(crate) use cost::fare;
 pub(crate) use scope::View;
 
 use crate::Shared;
+use crate::ai::{Fare, Paid};
 
 /// What must go out.
 pub(crate) enum Call {
@@ -122,22 +125,48 @@ pub(crate) fn begin(attempt: &Attempt<'_>, view: &View<'_>) -> Begun {
     }
 }
 
-/// Makes the call of a step within the step's time limit.
-pub(crate) async fn perform(shared: &Arc<Shared>, call: Call, timeout_ms: i64) -> ai::Performed {
+/// What may have a price of its own.
+enum Outward {
+    Connect(Box<connect::Call>),
+    Http(Box<http::Call>),
+}
+
+/// Makes the call of a step within the step's time limit, once what it costs is held.
+pub(crate) async fn perform(
+    shared: &Arc<Shared>,
+    call: Call,
+    fare: Option<Fare>,
+    timeout_ms: i64,
+) -> ai::Performed {
     let limit = Duration::from_millis(timeout_ms.max(1) as u64);
-    let performed = match call {
-        // Keeps to the limit by itself: what was recorded until then stays known.
+    let call = match call {
+        // These two keep to the limit by themselves: what was recorded until then stays known.
         Call::Ai(call) => return ai::perform(shared, *call, limit).await,
-        Call::Connect(call) => tokio::time::timeout(limit, connect::perform(shared, *call)).await,
-        Call::Http(call) => tokio::time::timeout(limit, http::perform(shared, *call)).await,
-        // Keeps to the limit by itself: what came of a try is recorded after it.
-        Call::Email(call) => Ok(email::perform(shared, *call, limit).await),
+        Call::Email(call) => {
+            let outcome = email::perform(shared, *call, limit).await;
+            return ai::Performed { outcome, recorded: Vec::new(), last: None, owed: None };
+        }
+        Call::Connect(call) => Outward::Connect(call),
+        Call::Http(call) => Outward::Http(call),
     };
-    let outcome = match performed {
+    let mut paid = None;
+    let work = async {
+        if let Some(fare) = fare {
+            match cost::hold(shared, fare).await {
+                Ok(held) => paid = Some(held),
+                Err(outcome) => return outcome,
+            }
+        }
+        match call {
+            Outward::Connect(call) => connect::perform(shared, *call, paid.as_mut()).await,
+            Outward::Http(call) => http::perform(shared, *call, paid.as_mut()).await,
+        }
+    };
+    let outcome = match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
         Err(_) => Outcome::Retry { error: timed_out(timeout_ms), retry_after_ms: None },
     };
-    ai::Performed { outcome, recorded: Vec::new(), last: None }
+    ai::Performed { outcome, recorded: Vec::new(), last: None, owed: paid.and_then(Paid::end) }
 }
 
 fn timed_out(timeout_ms: i64) -> JobError {

@@ -131,7 +131,7 @@ pub async fn send(
         }
         Ok(incoming) => exchange.refused(incoming, now_ms).await,
         Err(error) => {
-            if was_not_sent(&error) {
+            if error.was_not_sent() {
                 exchange.answer.ending = Ending::NotSent;
             }
             exchange.end_with(&error);
@@ -142,19 +142,6 @@ pub async fn send(
 
 fn to_bytes(tokens: u64, each: u64, always: u64) -> usize {
     usize::try_from(tokens.saturating_mul(each).saturating_add(always)).unwrap_or(usize::MAX)
-}
-
-/// No byte of the request can have reached the provider.
-fn was_not_sent(error: &CallError) -> bool {
-    match error {
-        CallError::Refused { .. }
-        | CallError::BadRequest { .. }
-        | CallError::Dns { .. }
-        | CallError::Connect { .. }
-        | CallError::Tls { .. } => true,
-        CallError::Timeout { phase, .. } => *phase == crate::net::Phase::Connect,
-        CallError::TooLarge { .. } | CallError::Broken { .. } => false,
-    }
 }
 
 impl Exchange {

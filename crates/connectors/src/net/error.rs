@@ -63,6 +63,19 @@ impl CallError {
         }
     }
 
+    /// No byte of the request can have reached the other side.
+    pub fn was_not_sent(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::BadRequest { .. }
+            | Self::Dns { .. }
+            | Self::Connect { .. }
+            | Self::Tls { .. } => true,
+            Self::Timeout { phase, .. } => *phase == Phase::Connect,
+            Self::TooLarge { .. } | Self::Broken { .. } => false,
+        }
+    }
+
     /// Whether the same call may fare better later, without anybody changing it. A look-up or certificate that fails now is
     /// often repaired within the hours over which a callback is tried, so those count.
     pub fn is_retryable(&self) -> bool {

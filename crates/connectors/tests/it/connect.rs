@@ -26,7 +26,7 @@ pub fn connectors(base: &str) -> Connectors {
 
 /// What tests wait for at most.
 pub const TERMS: Terms<'static> =
-    Terms { now_ms: 784_111_777_000, limit_ms: 2_000, idempotency_key: Some("job-step") };
+    Terms { now_ms: 784_111_777_000, limit_ms: 2_000, idempotency_key: Some("job-step"), went_out: None };
 
 /// Does what the JSON of a request with its own credentials asks for.
 pub async fn perform(connectors: &Connectors, vendor: Vendor, body: &Value) -> Result<Value, Error> {

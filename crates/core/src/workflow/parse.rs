@@ -10,6 +10,7 @@ use super::node::{Entry, Node, Value};
 use super::problem::{Problems, join, shorten};
 use super::step::{Rerun, Step, StepKind};
 use crate::duration;
+use crate::money::{BadDecimal, Nano};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::schema::Schema;
 use crate::template::Template;
@@ -19,6 +20,8 @@ const FIELDS: [&str; 7] = ["name", "description", "input", "timeout", "retry", "
 const STEP_FIELDS: [&str; 6] = ["id", "if", "needs", "retry", "timeout", "rerun"];
 /// Fields that stand beside the kind key `connect`.
 const CONNECT_FIELDS: [&str; 2] = ["connection", "with"];
+/// What may cost something by itself. An `ai` step has the price of its model.
+const KINDS_WITH_COST: [&str; 2] = ["connect", "http"];
 const RETRY_FIELDS: [&str; 5] = ["attempts", "backoff", "first", "max", "jitter"];
 
 const MAX_DESCRIPTION_CHARS: usize = 1000;
@@ -154,9 +157,10 @@ fn step(
         node.get("retry").map_or_else(|| default_retry.clone(), |node| retry(node, &retry_path, problems));
     let timeout_ms = duration_field(node, path, "timeout", 1, MAX_STEP_TIMEOUT_MS, problems);
     let rerun = choice(node, path, "rerun", &Rerun::NAMES, Rerun::parse, problems).unwrap_or_default();
+    let cost = node.get("cost").and_then(|node| cost(node, &join(path, "cost"), problems));
     let kind = kind?;
     let timeout_ms = timeout_ms.unwrap_or_else(|| kind.default_timeout_ms());
-    Some(Step { id: id?.to_owned(), kind, condition, needs, retry, timeout_ms, rerun })
+    Some(Step { id: id?.to_owned(), kind, condition, needs, retry, timeout_ms, rerun, cost })
 }
 
 fn id<'n>(
@@ -191,13 +195,17 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
     let is_unknown = |entry: &&Entry| {
         let key = entry.key.as_str();
         let is_beside = connects && CONNECT_FIELDS.contains(&key);
-        !(is_kind(entry) || STEP_FIELDS.contains(&key) || is_beside)
+        let is_priced =
+            key == "cost" && kinds.iter().any(|kind| KINDS_WITH_COST.contains(&kind.key.as_str()));
+        !(is_kind(entry) || STEP_FIELDS.contains(&key) || is_beside || is_priced)
     };
     let names = StepKind::NAMES.join(", ");
     for entry in node.entries().iter().filter(is_unknown) {
         let key = shorten(&entry.key, 80);
         let message = if CONNECT_FIELDS.contains(&entry.key.as_str()) {
             format!("`{key}` stands beside `connect` only")
+        } else if key == "cost" {
+            "`cost` stands beside `http` and `connect` only".to_owned()
         } else if kinds.is_empty() {
             format!("`{key}` is no kind of step; there are {names}")
         } else {
@@ -221,6 +229,23 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
             None
         }
     }
+}
+
+/// Dollars for one attempt. A text, since a number is no exact decimal everywhere.
+fn cost(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Nano> {
+    let Some(text) = node.text() else {
+        let kind = node.kind();
+        problems.add(path, format!("must be US dollars as a text in quotes, such as \"0.002\", not {kind}"));
+        return None;
+    };
+    match Nano::parse(text) {
+        Ok(Nano::ZERO) => problems.add(path, "must be more than 0; a step without `cost` costs nothing"),
+        Ok(cost) => return Some(cost),
+        Err(BadDecimal::TooLarge) => problems.add(path, "must be 1000000 dollars at most"),
+        Err(BadDecimal::Form) => problems.add(path, "must be US dollars as a decimal, such as \"0.002\""),
+        Err(error) => problems.add(path, error.to_string()),
+    }
+    None
 }
 
 fn kind_of(entry: &Entry, path: &str, problems: &mut Problems<'_>) -> Option<StepKind> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{AiStep, ConnectStep, EmailStep, HttpStep, WaitStep};
 use crate::job::JobError;
+use crate::money::Nano;
 use crate::retry::RetryPolicy;
 use crate::scope::Scope;
 use crate::template::Template;
@@ -84,6 +85,8 @@ pub struct Step {
     pub retry: RetryPolicy,
     pub timeout_ms: i64,
     pub rerun: Rerun,
+    /// What one attempt costs, of `http` and `connect`.
+    pub cost: Option<Nano>,
 }
 
 impl Step {

@@ -577,3 +577,35 @@ fn every_expression_of_the_guide_gives_what_it_says() {
         assert_eq!(value.as_deref(), Ok(expected), "{source}");
     }
 }
+
+#[test]
+fn a_cost_is_an_exact_amount_beside_http_or_connect_and_anything_else_is_told() {
+    let step = |more: &str| format!("{{name: w, steps: [{{id: a, {more}}}]}}");
+    let http = "http: {url: 'https://x.example'}";
+    for (text, nano) in [("0.002", 2_000_000), ("0.000000001", 1), ("1000000", 1_000_000_000_000_000)] {
+        let definition = Definition::parse(&step(&format!("{http}, cost: '{text}'")), None).unwrap();
+        assert_eq!(definition.steps[0].cost.map(crate::money::Nano::get), Some(nano));
+    }
+    let huge = "9".repeat(400);
+    for (cost, told) in [
+        ("'-1'", "must not be negative"),
+        ("'1e9'", "must be US dollars as a decimal"),
+        ("'NaN'", "must be US dollars as a decimal"),
+        ("'{{ payload.x }}'", "must be US dollars as a decimal"),
+        ("'0.0000000001'", "9 digits after the point"),
+        ("'1000001'", "1000000 dollars at most"),
+        (&format!("'{huge}'"), "1000000 dollars at most"),
+        ("'0.00'", "more than 0"),
+        ("0.002", "in quotes"),
+        ("null", "in quotes"),
+        ("[]", "in quotes"),
+    ] {
+        let problems = Definition::parse(&step(&format!("{http}, cost: {cost}")), None).unwrap_err();
+        let shown = format!("{problems:?}");
+        assert!(shown.contains(told) && shown.contains("/steps/0/cost"), "{cost}: {shown}");
+    }
+    for kind in ["transform: 1", "wait: 5s", "ai: {model: a/b, prompt: x}"] {
+        let problems = Definition::parse(&step(&format!("{kind}, cost: '1'")), None).unwrap_err();
+        assert!(format!("{problems:?}").contains("beside `http` and `connect` only"), "{problems:?}");
+    }
+}

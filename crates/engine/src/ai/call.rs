@@ -23,9 +23,10 @@ pub(super) struct Placed {
     pub shared: Arc<Shared>,
     pub call: CallId,
     pub held: Nano,
-    pub provider: Arc<Provider>,
     pub price: Arc<Price>,
     pub terms: Terms,
+    /// False for a step with a price of its own: there is no model whose health it tells of.
+    pub is_model: bool,
     /// It tries whether the model answers again.
     pub trying: Option<Arc<Try>>,
     pub slot: Option<Slot>,
@@ -35,6 +36,7 @@ pub(super) struct Placed {
 #[must_use = "it holds money until it is sent or dropped"]
 pub struct Ready {
     pub(super) placed: Placed,
+    pub(super) provider: Arc<Provider>,
     pub(super) bound: Bound,
     pub(super) permit: Permit,
     pub(super) outgoing: Outgoing,
@@ -69,12 +71,12 @@ impl Ready {
     }
 
     async fn go(self) -> Open {
-        let Ready { placed, permit, outgoing, limits, .. } = self;
+        let Ready { placed, provider, permit, outgoing, limits, .. } = self;
         let shared = placed.shared.clone();
         let sent_at_ms = shared.clock.now_ms();
         Counters::add(&shared.counters.ai_calls, 1);
-        let exchange = send(&shared.ai.client, &placed.provider, outgoing, limits, permit, sent_at_ms).await;
-        Open { reading: Some(Reading { placed, exchange, sent_at_ms }) }
+        let exchange = send(&shared.ai.client, &provider, outgoing, limits, permit, sent_at_ms).await;
+        Open { reading: Some(Reading { placed, provider, exchange, sent_at_ms }) }
     }
 }
 
@@ -85,6 +87,7 @@ pub struct Open {
 
 struct Reading {
     placed: Placed,
+    provider: Arc<Provider>,
     exchange: Exchange,
     sent_at_ms: i64,
 }
@@ -138,9 +141,9 @@ impl Drop for Open {
 
 impl Reading {
     async fn over(self) -> Over {
-        let Reading { placed, exchange, sent_at_ms } = self;
+        let Reading { placed, provider, exchange, sent_at_ms } = self;
         let answer = exchange.end().await;
-        let Placed { shared, call, held, provider, price, terms, .. } = &placed;
+        let Placed { shared, call, held, price, terms, .. } = &placed;
         if let Some(until_ms) = told::until_ms(&answer, shared.clock.now_ms()) {
             shared.ai.health.told(&price.provider, &price.model, until_ms);
         }
@@ -217,8 +220,34 @@ impl Over {
 
     /// Its settlement is committed: what this process remembers of the call.
     pub fn settled(&self) {
-        if self.uncharged.disarm() {
-            settle::charged(&self.placed, &self.settlement);
-        }
+        self.uncharged.settled();
+    }
+}
+
+/// A charge that is due: it rides in somebody's record, who then says [`Owed::settled`]. Dropped without, it is charged by a
+/// task.
+pub struct Owed {
+    pub settlement: Settlement,
+    uncharged: Uncharged,
+}
+
+impl Owed {
+    pub(super) fn new(placed: Placed, settlement: Settlement) -> Self {
+        Owed { uncharged: Uncharged::new(placed, settlement.clone()), settlement }
+    }
+
+    pub fn settled(&self) {
+        self.uncharged.settled();
+    }
+
+    /// Another charge takes its place.
+    pub(super) fn replaced(self) {
+        self.uncharged.disarm();
+    }
+}
+
+impl From<Over> for Owed {
+    fn from(over: Over) -> Self {
+        Owed { settlement: over.settlement, uncharged: over.uncharged }
     }
 }

@@ -26,7 +26,7 @@ const TRIES: usize = 4;
 /// No token is longer on average, so a text of this many bytes for each token of the window surely does not fit.
 const BYTES_A_TOKEN: u64 = 16;
 /// What lies around the call itself: the way to the first byte, and the charge's way to the database.
-const LEASE_MARGIN_MS: i64 = 30_000;
+pub(super) const LEASE_MARGIN_MS: i64 = 30_000;
 
 /// An order whose provider and price are known, with its body and what that can cost.
 struct Weighed {
@@ -178,13 +178,13 @@ impl Weighed {
             shared: shared.clone(),
             call: permit.call(),
             held: permit.held(),
-            provider: self.provider,
             price: self.price,
             terms: self.terms,
+            is_model: true,
             trying,
             slot,
         };
-        Ready { placed, bound, permit, outgoing, limits: self.order.limits }
+        Ready { placed, provider: self.provider, bound, permit, outgoing, limits: self.order.limits }
     }
 }
 

@@ -14,6 +14,7 @@ mod hold;
 mod house;
 mod not_held;
 mod order;
+mod paid;
 mod prices;
 mod providers;
 mod settings;
@@ -28,13 +29,14 @@ use levqor_core::audit::Actor;
 use levqor_core::money::{Bound, Price};
 use levqor_store::{Quarantine, Room};
 
-pub use call::{Open, Over, Ready};
+pub use call::{Open, Over, Owed, Ready};
 pub use not_held::{NotHeld, Pause};
 pub use order::{Body, Order, RawBody};
 pub use settings::AiSettings;
 
 pub(crate) use hold::hold;
 pub(crate) use house::{sweep, until_in_force};
+pub(crate) use paid::{Fare, Paid};
 
 use crate::{Engine, Shared};
 

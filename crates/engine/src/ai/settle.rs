@@ -58,8 +58,10 @@ pub(super) fn charged(placed: &Placed, settlement: &Settlement) {
     let (provider, model) = (&placed.price.provider, &placed.price.model);
     placed.shared.ai_figures.charged(provider, model, &settlement.charge, placed.held, took_ms);
     let health = &placed.shared.ai.health;
-    let name = (provider.clone(), model.clone());
-    health.ended(&placed.shared, name, settlement, placed.trying.as_deref());
+    if placed.is_model {
+        let name = (provider.clone(), model.clone());
+        health.ended(&placed.shared, name, settlement, placed.trying.as_deref());
+    }
     let used = match &settlement.charge {
         Charge::Settle { usage, .. } => Some(usage.input_total().saturating_add(usage.output_total())),
         Charge::Release => Some(0),
@@ -106,6 +108,15 @@ pub(super) struct Uncharged {
 impl Uncharged {
     pub fn new(placed: Placed, settlement: Settlement) -> Self {
         Uncharged { call: Some((placed, settlement)), is_armed: AtomicBool::new(true) }
+    }
+
+    /// Its charge is committed: what this process remembers of it.
+    pub fn settled(&self) {
+        if self.disarm()
+            && let Some((placed, settlement)) = &self.call
+        {
+            charged(placed, settlement);
+        }
     }
 
     /// Somebody has charged it. True for the first who says so.

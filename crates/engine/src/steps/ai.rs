@@ -31,7 +31,8 @@ use levqor_store::CallPlace;
 
 use super::{Attempt, View};
 use crate::Shared;
-use crate::ai::Over;
+use crate::ai::{Over, Owed};
+pub(crate) use choose::{MAX_KNOWN, budget_error, rest_for_money};
 pub(crate) use forecast::{Forecast, forecast};
 use render::Rendered;
 use turns::Turns;
@@ -102,7 +103,7 @@ impl Place {
         }
     }
 
-    fn call(&self, question: i64, attempt: i64) -> CallPlace {
+    pub(crate) fn call(&self, question: i64, attempt: i64) -> CallPlace {
         CallPlace {
             job: self.job,
             root_job: self.root_job,
@@ -121,6 +122,8 @@ pub(crate) struct Performed {
     pub recorded: Vec<StepRow>,
     /// The last turn, not yet on record, and the call that it was.
     pub last: Option<(StepRow, Option<Over>)>,
+    /// What the attempt itself cost.
+    pub owed: Option<Owed>,
 }
 
 pub(super) fn prepare(
@@ -147,7 +150,7 @@ pub(super) async fn perform(shared: &Arc<Shared>, call: Call, limit: Duration) -
         Err(_) => Outcome::Retry { error: super::timed_out(limit.as_millis() as i64), retry_after_ms: None },
     };
     let (recorded, last) = talk.turns.into_new();
-    Performed { outcome, recorded, last }
+    Performed { outcome, recorded, last, owed: None }
 }
 
 pub(super) struct Conversation<'s> {

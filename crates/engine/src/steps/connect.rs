@@ -2,6 +2,7 @@
 //!
 //! Credentials are fetched for the call and dropped with it: they are in no output, no error and no record.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use levqor_connectors::catalogue::{Vendor, find};
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 use super::http::MAX_ANSWER_BYTES;
 use super::{Attempt, idempotency_key};
 use crate::Shared;
+use crate::ai::Paid;
 use crate::connections::{ConnectError, open};
 
 /// Between two looks for the connection while the database is away.
@@ -89,7 +91,7 @@ impl Call {
     }
 }
 
-pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
+pub(crate) async fn perform(shared: &Shared, call: Call, mut paid: Option<&mut Paid>) -> Outcome {
     let vendor = call.ask.vendor();
     let credentials = loop {
         match open(shared, vendor, &call.connection).await {
@@ -101,12 +103,28 @@ pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
             Err(error) => return Outcome::Fail { error: not_connected(error) },
         }
     };
+    let went_out = AtomicBool::new(false);
     let terms = Terms {
         now_ms: shared.clock.now_ms(),
         limit_ms: call.limit_ms,
         idempotency_key: Some(&call.idempotency_key),
+        went_out: Some(&went_out),
     };
-    match shared.connectors.run(&call.ask, &credentials, terms).await {
+    if let Some(paid) = &mut paid {
+        paid.spend();
+    }
+    let answer = shared.connectors.run(&call.ask, &credentials, terms).await;
+    if let Some(paid) = paid {
+        match &answer {
+            _ if !went_out.load(Ordering::Relaxed) => paid.not_sent(),
+            // What a vendor may have done without telling stays in doubt.
+            Err(CallError::Vendor(
+                Failure::Timeout { .. } | Failure::Unreachable { .. } | Failure::BadAnswer,
+            )) => {}
+            _ => paid.answered(None),
+        }
+    }
+    match answer {
         Ok(result) => done(&result),
         Err(CallError::Vendor(failure)) => failed(vendor, &failure),
         Err(error) => Outcome::Fail { error: refused(error) },

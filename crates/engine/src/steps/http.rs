@@ -16,6 +16,7 @@ use levqor_core::workflow::HttpStep;
 
 use super::{Attempt, idempotency_key};
 use crate::Shared;
+use crate::ai::Paid;
 
 /// Answers larger than this fail the step: outputs are kept in the database.
 pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
@@ -25,7 +26,7 @@ pub(crate) struct Call {
     pub request: Request,
     pub step: HttpStep,
     /// For errors; `None` when the name holds a secret.
-    host: Option<String>,
+    pub host: Option<String>,
 }
 
 /// Fills in the request. A method that may change something on the other side carries the step's idempotency key, unless
@@ -67,8 +68,17 @@ fn shown_host(url: &str, secrets: &BTreeMap<String, String>) -> Option<String> {
     if is_secret { None } else { Some(authority.to_owned()) }
 }
 
-pub(crate) async fn perform(shared: &Shared, call: Call) -> Outcome {
-    match shared.client.send(call.request).await {
+pub(crate) async fn perform(shared: &Shared, call: Call, mut paid: Option<&mut Paid>) -> Outcome {
+    if let Some(paid) = &mut paid {
+        paid.spend();
+    }
+    let answer = shared.client.send(call.request).await;
+    match (&answer, paid) {
+        (Ok(response), Some(paid)) => paid.answered(Some(response.status.as_u16())),
+        (Err(error), Some(paid)) if error.was_not_sent() => paid.not_sent(),
+        _ => {}
+    }
+    match answer {
         Ok(response) => {
             answered(&response, call.host, call.step.accepts(response.status.as_u16()), shared.clock.now_ms())
         }

@@ -15,6 +15,7 @@ mod backups;
 mod burst;
 mod callbacks;
 mod connect;
+mod costs;
 mod definitions;
 mod emails;
 mod fencing;

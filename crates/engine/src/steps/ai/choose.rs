@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use levqor_connectors::ai::{Answer, Finish as Word, Limits};
 use levqor_core::budget::{Facts, Scope, Window};
+use levqor_core::id::JobId;
 use levqor_core::job::JobError;
 use levqor_core::money::{CallId, Ending, Nano, Wish};
 use levqor_core::outcome::Outcome;
@@ -14,6 +15,7 @@ use levqor_store::{Error, Reason, Refusal};
 use super::ask::{Before, build, text_bytes};
 use super::render::denied;
 use super::{Conversation, Stop, attach, budget_key};
+use crate::Shared;
 use crate::ai::{Body, NotHeld, Order, Over, Pause, Ready, hold};
 use crate::chain::chain;
 
@@ -22,7 +24,7 @@ const LOOK_HELD_MS: i64 = 5_000;
 /// A limit may be raised on another node, which tells nobody here.
 const LOOK_SPENT_MS: i64 = 30_000;
 /// Calls of runs that died, at one place.
-const MAX_KNOWN: usize = 100;
+pub(crate) const MAX_KNOWN: usize = 100;
 
 /// A held call, and which model it is for.
 struct Held {
@@ -285,13 +287,7 @@ impl Conversation<'_> {
             Err(No::Stop(stop)) => return Err(stop),
             Err(No::Busy { .. }) => refusal,
         };
-        let now_ms = self.shared.clock.now_ms();
-        let is_held = matches!(refusal.reason, Reason::HeldOut | Reason::TooManyOpen);
-        let look_ms = now_ms + if is_held { LOOK_HELD_MS } else { LOOK_SPENT_MS };
-        let until_ms =
-            refusal.resets_at_ms.map_or(look_ms, |resets_ms| resets_ms.min(look_ms).max(now_ms + 100));
-        self.shared.short.add(self.place.job, is_held, token);
-        Err(Stop::Outcome(Outcome::Pause { until_ms, error: budget_error(&refusal) }))
+        Err(Stop::Outcome(rest_for_money(self.shared, self.place.job, &refusal, token)))
     }
 
     fn turn_of(&self, over: &Over, spot: Spot, why: Option<String>) -> Turn {
@@ -383,8 +379,23 @@ fn may_come_back(refusal: &Refusal) -> bool {
     refusal.window != Window::Job && refusal.wanted <= refusal.limit
 }
 
+/// The job rests, and is woken when money comes back or the budgets change. `token`: their word before the last refusal.
+pub(crate) fn rest_for_money(
+    shared: &Shared,
+    job: JobId,
+    refusal: &Refusal,
+    token: Option<String>,
+) -> Outcome {
+    let now_ms = shared.clock.now_ms();
+    let is_held = matches!(refusal.reason, Reason::HeldOut | Reason::TooManyOpen);
+    let look_ms = now_ms + if is_held { LOOK_HELD_MS } else { LOOK_SPENT_MS };
+    let until_ms = refusal.resets_at_ms.map_or(look_ms, |resets_ms| resets_ms.min(look_ms).max(now_ms + 100));
+    shared.short.add(job, is_held, token);
+    Outcome::Pause { until_ms, error: budget_error(refusal) }
+}
+
 /// Names the budget, its scope, its limit, what is spent, and when it resets.
-fn budget_error(refusal: &Refusal) -> JobError {
+pub(crate) fn budget_error(refusal: &Refusal) -> JobError {
     let not_held = NotHeld::Budget(Box::new(refusal.clone()));
     let mut error = JobError::new(not_held.code(), not_held.to_string());
     let scope = refusal.scope.kind.as_str().to_owned();

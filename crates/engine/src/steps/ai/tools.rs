@@ -141,7 +141,7 @@ impl Conversation<'_> {
             Ok(call) => call,
             Err(error) => return Ok(Given::error(&error)),
         };
-        Ok(match connect::perform(self.shared, call).await {
+        Ok(match connect::perform(self.shared, call, None).await {
             Outcome::Done { output } => Given { content: output, is_error: false },
             // No model can mend these.
             Outcome::Fail { error }
