@@ -24,7 +24,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { durable: false, max_connections: 200 }
+        Self { durable: false, max_connections: 600 }
     }
 }
 

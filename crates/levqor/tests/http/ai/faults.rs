@@ -24,9 +24,13 @@ async fn a_refusal_of_the_provider_becomes_what_the_callers_sdk_knows() {
             (429, 429, "provider_rate_limited"),
             (529, 503, "provider_overloaded"),
         ] {
-            for is_stream in [false, true] {
-                // A provider that asks for peace gets it: the next call would wait.
-                let own = if status == 429 || status == 503 { Some(World::start(&[]).await) } else { None };
+            // A provider that asks for peace gets it: the next call would wait.
+            let asks_for_peace = matches!(status, 429 | 503);
+            // A server for each of them is dear; the other ways stream in turn.
+            let both = [false, true];
+            let streams = if asks_for_peace && path != WAYS[0].0 { &both[1..] } else { &both[..] };
+            for &is_stream in streams {
+                let own = if asks_for_peace { Some(World::start(&[]).await) } else { None };
                 let world = own.as_ref().unwrap_or(&shared);
                 world.mock.queue_faults([Some(Fault::Status(fault))]);
                 let reply =
