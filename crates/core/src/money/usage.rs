@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Nano;
-use super::unit::{Tier, words};
+use super::unit::{Tier, Unit, words};
 use crate::json::{self, PathSegment};
 use fields::Fields;
 
@@ -70,6 +70,23 @@ impl Usage {
             + self.write_any
             + self.image_in
             + self.audio_in
+    }
+
+    /// The classes of which there was something, as they are reported. A write to a cache that nobody tells counts as a short one.
+    pub fn classes(&self) -> impl Iterator<Item = (Unit, u64)> {
+        let all = [
+            (Unit::Input, self.uncached_in),
+            (Unit::CachedRead, self.cached_in),
+            (Unit::CacheWriteShort, self.write_short.saturating_add(self.write_any)),
+            (Unit::CacheWriteLong, self.write_long),
+            (Unit::ImageIn, self.image_in),
+            (Unit::AudioIn, self.audio_in),
+            (Unit::Output, self.out),
+            (Unit::Reasoning, self.reasoning),
+            (Unit::AudioOut, self.audio_out),
+            (Unit::WebSearch, self.searches),
+        ];
+        all.into_iter().filter(|(_, quantity)| *quantity > 0)
     }
 
     pub fn output_total(&self) -> u64 {

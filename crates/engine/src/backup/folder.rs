@@ -32,7 +32,7 @@ pub struct Listed {
 /// The folder, for the one who makes a backup there.
 pub(super) struct Folder {
     dir: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// A file that is not a backup yet; it goes away with its value.
@@ -69,7 +69,7 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(failed("locking", &path)(source)),
         }
-        let folder = Folder { dir: dir.to_owned(), _lock: lock };
+        let folder = Folder { dir: dir.to_owned(), lock };
         folder.sweep()?;
         Ok(folder)
     }
@@ -138,6 +138,15 @@ impl Folder {
             gone.push(name.to_string());
         }
         Ok(gone)
+    }
+}
+
+impl Drop for Folder {
+    /// Let go by word and not only by closing: a child process that is just being started holds a copy of the handle until it
+    /// runs its program, and the next backup would find the folder taken.
+    fn drop(&mut self) {
+        // A lock that cannot be let go goes with the handle.
+        self.lock.unlock().ok();
     }
 }
 
@@ -223,4 +232,32 @@ pub(super) async fn digest(file: &Path) -> Result<(u64, String)> {
     let outcome =
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     outcome.map_err(failed("reading", file))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use levqor_testkit::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_free_again_at_once_while_children_are_being_started() {
+        let dir = TempDir::new();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    Command::new("true").status().unwrap();
+                }
+            });
+            let taken = (0..2_000).filter(|_| Folder::open(&dir.join("backups")).is_err()).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(taken, 0, "of 2,000");
+        });
+    }
 }

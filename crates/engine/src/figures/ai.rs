@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use levqor_core::money::{CallState, Charge, Nano, Unit, Usage};
+use levqor_core::money::{CallState, Charge, Nano, Usage};
 
 /// Pairs of provider and model that are told apart.
 const MOST_MODELS: usize = 100;
@@ -104,22 +104,9 @@ impl Counted {
 
 impl ModelFigures {
     fn use_up(&mut self, usage: &Usage) {
-        for (class, tokens) in [
-            (Unit::Input, usage.uncached_in),
-            (Unit::CachedRead, usage.cached_in),
-            (Unit::CacheWriteShort, usage.write_short.saturating_add(usage.write_any)),
-            (Unit::CacheWriteLong, usage.write_long),
-            (Unit::ImageIn, usage.image_in),
-            (Unit::AudioIn, usage.audio_in),
-            (Unit::Output, usage.out),
-            (Unit::Reasoning, usage.reasoning),
-            (Unit::AudioOut, usage.audio_out),
-            (Unit::WebSearch, usage.searches),
-        ] {
-            if tokens > 0 {
-                let sum = self.tokens.entry(class.as_str()).or_default();
-                *sum = sum.saturating_add(tokens);
-            }
+        for (class, tokens) in usage.classes() {
+            let sum = self.tokens.entry(class.as_str()).or_default();
+            *sum = sum.saturating_add(tokens);
         }
     }
 

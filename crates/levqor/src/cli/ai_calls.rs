@@ -83,7 +83,7 @@ pub struct Calls {
     user: Option<String>,
     /// How many at most
     #[arg(long, default_value_t = 50)]
-    limit: usize,
+    limit: u32,
     /// Print the calls as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -151,43 +151,37 @@ async fn switch(word: &str, server: &Server) -> Result<(), Failure> {
 impl Calls {
     async fn run(&self) -> Result<(), Failure> {
         let api = Api::new(&self.server)?;
-        let (mut calls, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
-        while calls.len() < self.limit {
-            let page = (self.limit - calls.len()).min(500).to_string();
-            let mut call = Call::get("/api/v1/ai/calls").query("limit", page);
-            for (name, value) in [
-                ("job", &self.job),
-                ("state", &self.state),
-                ("model", &self.model),
-                ("key", &self.of_key),
-                ("user", &self.user),
-                ("cursor", &cursor),
-            ] {
-                if let Some(value) = value {
-                    call = call.query(name, value);
-                }
-            }
-            let body = api.ask(call).await?.json();
-            calls.extend(body["calls"].as_array().cloned().unwrap_or_default());
-            match body["next"].as_str() {
-                Some(next) => cursor = Some(next.to_owned()),
-                None => {
-                    cursor = None;
-                    break;
-                }
-            }
-        }
+        let (calls, has_more) =
+            api.list("calls", self.limit, |limit, cursor| self.page(limit, cursor)).await?;
         if self.json {
             calls.iter().for_each(|call| say!("{call}"));
         } else if calls.is_empty() {
             say!("No such calls.");
         } else {
             say!("{}", table(&calls));
-            if cursor.is_some() {
+            if has_more {
                 note!("There may be more; --limit shows them.");
             }
         }
         Ok(())
+    }
+
+    fn page(&self, limit: u32, cursor: Option<&str>) -> Call<'_> {
+        let mut call = Call::get("/api/v1/ai/calls").query("limit", limit.min(500).to_string());
+        let filters = [
+            ("job", self.job.as_deref()),
+            ("state", self.state.as_deref()),
+            ("model", self.model.as_deref()),
+            ("key", self.of_key.as_deref()),
+            ("user", self.user.as_deref()),
+            ("cursor", cursor),
+        ];
+        for (name, value) in filters {
+            if let Some(value) = value {
+                call = call.query(name, value);
+            }
+        }
+        call
     }
 }
 

@@ -189,20 +189,14 @@ fn show_made(body: &Value, json: Option<&String>) {
 
 async fn list(json: bool, server: &Server) -> Result<(), Failure> {
     let api = Api::new(server)?;
-    let mut keys = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut call = Call::get("/api/v1/keys").query("limit", "500");
-        if let Some(cursor) = &cursor {
-            call = call.query("cursor", cursor);
+    let page = |_, cursor: Option<&str>| {
+        let call = Call::get("/api/v1/keys").query("limit", "500");
+        match cursor {
+            Some(cursor) => call.query("cursor", cursor),
+            None => call,
         }
-        let body = api.ask(call).await?.json();
-        keys.extend(body["keys"].as_array().cloned().unwrap_or_default());
-        match body["next"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
+    };
+    let (keys, _) = api.list("keys", u32::MAX, page).await?;
     if json {
         keys.iter().for_each(|key| say!("{key}"));
     } else if keys.is_empty() {

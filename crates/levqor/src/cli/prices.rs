@@ -126,21 +126,16 @@ async fn list(
     server: &Server,
 ) -> Result<(), Failure> {
     let api = Api::new(server)?;
-    let (mut prices, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
-    loop {
+    let page = |_, cursor: Option<&str>| {
         let mut call = Call::get("/api/v1/prices").query("limit", "1000");
-        for (name, value) in [("provider", provider), ("model", model), ("cursor", cursor.as_deref())] {
+        for (name, value) in [("provider", provider), ("model", model), ("cursor", cursor)] {
             if let Some(value) = value {
                 call = call.query(name, value);
             }
         }
-        let body = api.ask(call).await?.json();
-        prices.extend(body["prices"].as_array().cloned().unwrap_or_default());
-        match body["next"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
+        call
+    };
+    let (prices, _) = api.list("prices", u32::MAX, page).await?;
     if json {
         prices.iter().for_each(|price| say!("{price}"));
     } else if prices.is_empty() {

@@ -2,7 +2,6 @@
 //! one and `x_` before our own, as it says. What comes from outside is no formula when a spreadsheet opens it.
 
 use levqor_core::csv::{Cell, write_line};
-use levqor_core::money::{Unit, Usage};
 use levqor_store::CostLine;
 use serde_json::json;
 
@@ -53,29 +52,12 @@ pub fn usage_csv(report: &Report) -> String {
     head(&mut out, &["ConsumedQuantity", "ConsumedUnit", "x_Class", "x_Calls"]);
     for line in &report.lines {
         let calls = line.sums.calls.to_string();
-        for (class, quantity) in classes(&line.sums.usage) {
+        for (class, quantity) in line.sums.usage.classes() {
             let unit = if class.is_token() { "Tokens" } else { "Searches" };
             write(&mut out, report, line, &[&quantity.to_string(), unit, class.as_str(), &calls]);
         }
     }
     out
-}
-
-/// Classes of which there was something.
-fn classes(usage: &Usage) -> impl Iterator<Item = (Unit, u64)> {
-    let all = [
-        (Unit::Input, usage.uncached_in),
-        (Unit::CachedRead, usage.cached_in),
-        (Unit::CacheWriteShort, usage.write_short.saturating_add(usage.write_any)),
-        (Unit::CacheWriteLong, usage.write_long),
-        (Unit::ImageIn, usage.image_in),
-        (Unit::AudioIn, usage.audio_in),
-        (Unit::Output, usage.out),
-        (Unit::Reasoning, usage.reasoning),
-        (Unit::AudioOut, usage.audio_out),
-        (Unit::WebSearch, usage.searches),
-    ];
-    all.into_iter().filter(|(_, quantity)| *quantity > 0)
 }
 
 fn head(out: &mut String, own: &[&str]) {
