@@ -28,6 +28,7 @@ fn call() -> NewCall {
             logical_call: 1,
             attempt: 1,
         }),
+        ask: None,
         key: None,
         user: None,
         tags: Tags::new(),

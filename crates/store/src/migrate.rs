@@ -40,7 +40,8 @@ const ALL: &[Migration] = migrations![
     "0014_metering",
     "0015_answers",
     "0016_statements",
-    "0017_budget_recipients"
+    "0017_budget_recipients",
+    "0018_asks"
 ];
 
 // Differs because each engine keeps its catalogue elsewhere.

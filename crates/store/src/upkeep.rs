@@ -3,7 +3,7 @@
 
 use levqor_core::id::JobId;
 
-use crate::money::answers;
+use crate::money::{answers, asks};
 use crate::tx::{Sql, Tx};
 use crate::{Result, Store, decode, emails, job, locked};
 
@@ -62,6 +62,7 @@ impl Store {
     ) -> Result<usize> {
         self.write(move |tx| Box::pin(job::prune::sweep(tx, now_ms))).await?;
         self.write(move |tx| Box::pin(answers::sweep(tx, now_ms, ANSWERS_AT_ONCE))).await?;
+        self.write(move |tx| Box::pin(asks::sweep(tx, now_ms, ANSWERS_AT_ONCE))).await?;
         self.write(move |tx| Box::pin(emails::sweep(tx, finished_before_ms, now_ms))).await?;
         let after = locked(&self.prune_after).clone();
         let found = self

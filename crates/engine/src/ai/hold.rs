@@ -200,6 +200,7 @@ fn new_call(
     NewCall {
         id: CallId::new(now_ms, rand::random()),
         place: order.place.clone(),
+        ask: order.ask.clone(),
         key: order.key.clone(),
         user: order.user.clone(),
         tags: order.tags.clone(),

@@ -5,7 +5,7 @@ use levqor_connectors::ai::{Ask, Limits, Provider, body_for};
 use levqor_core::gateway::{To, Vetted};
 use levqor_core::job::Tags;
 use levqor_core::money::{Shape, Terms, Wish};
-use levqor_store::CallPlace;
+use levqor_store::{AskPlace, CallPlace};
 
 /// One call. A retry, a repair or a fallback is another one, under another attempt number.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Order {
     pub terms: Terms,
     /// Where in a job; `None` outside of any.
     pub place: Option<CallPlace>,
+    /// Outside of any job: somebody may ask for it again.
+    pub ask: Option<AskPlace>,
     pub key: Option<String>,
     pub user: Option<String>,
     pub tags: Tags,
@@ -37,6 +39,7 @@ impl Order {
             wish: Wish::default(),
             terms: Terms::STANDARD,
             place: None,
+            ask: None,
             key: None,
             user: None,
             tags: Tags::new(),

@@ -70,6 +70,7 @@ impl Fare {
         let call = NewCall {
             id: CallId::new(now_ms, rand::random()),
             place: Some(self.place.clone()),
+            ask: None,
             key: Some(self.key.clone()),
             user: None,
             tags: self.tags.clone(),

@@ -61,6 +61,7 @@ async fn spend(node: &Node, clock: &TestClock, cents: i64) {
     let call = NewCall {
         id: CallId::new(now_ms, rand::random()),
         place: None,
+        ask: None,
         key: None,
         user: Some("ada".to_owned()),
         tags: Default::default(),

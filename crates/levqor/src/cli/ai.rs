@@ -74,6 +74,10 @@ struct Ask {
     #[arg(long = "tag", value_name = "NAME=VALUE")]
     tags: Vec<String>,
 
+    /// Sent again within 24 hours, the same question is paid for once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
     /// Fail where the budgets do not afford the whole answer, instead of a shorter one
     #[arg(long)]
     no_fit: bool,
@@ -102,7 +106,10 @@ impl Ai {
 
 impl Ask {
     async fn run(&self) -> Result<(), Failure> {
-        let call = Call::post("/api/v1/ai/complete").json(self.body()?.to_string()).waits(PATIENCE);
+        let mut call = Call::post("/api/v1/ai/complete").json(self.body()?.to_string()).waits(PATIENCE);
+        if let Some(key) = &self.idempotency_key {
+            call = call.header("idempotency-key", key);
+        }
         let api = Api::new(&self.server)?;
         let answer = api.send(call).await?;
         if answer.text_at("error") == "invalid_output" {

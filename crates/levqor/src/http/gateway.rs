@@ -2,31 +2,49 @@
 //!
 //! The walk of a request: `entry` (key, scope, rate, body) → core's vetting → `order` (which provider, in its own words or
 //! translated, and the committed hold) → `whole` or `stream` (the answer, in the caller's words). `complete` is the same in words
-//! of our own.
+//! of our own. `once` lets a question that came with a key be asked again without a second charge.
 //!
 //! Invariant: whoever goes away, at whatever moment, the call is read to its end and charged.
 
 mod complete;
 mod entry;
+mod once;
 mod order;
 mod stream;
 mod whole;
 
 pub use complete::complete;
 pub use entry::Entered;
+pub use order::Held;
 pub use stream::answer_stream;
 pub use whole::answer_whole;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue};
 use levqor_core::json::{self, PathSegment};
 use levqor_core::money::Nano;
 use levqor_engine::ai::Over;
+use tokio::sync::oneshot;
+
+use crate::http::App;
+use crate::http::error::ApiError;
 
 /// How long an answer waits for its charge to be on disk. The charge goes on without it.
 const CHARGE_WAIT: Duration = Duration::from_secs(5);
+
+/// Answers by a task, which goes on when nobody waits for the answer any more.
+async fn in_task(app: &Arc<App>, answering: impl Future<Output = Response> + Send + 'static) -> Response {
+    let (told, telling) = oneshot::channel();
+    app.engine.ai().spawn(async move {
+        // Whoever is gone does not need it.
+        let _ = told.send(answering.await);
+    });
+    // The process gives up, or the task panicked.
+    telling.await.unwrap_or_else(|_| ApiError::internal().into_response())
+}
 
 /// Charges the call, and waits for it as long as a client would.
 async fn charge(over: Over) -> Over {

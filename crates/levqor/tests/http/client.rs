@@ -164,9 +164,32 @@ impl Connection {
         while self.buffer.len() < length {
             assert!(self.fill().await > 0, "the answer is cut short");
         }
-        let body: Vec<u8> = self.buffer.drain(..length).collect();
+        let is_chunked =
+            headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+        let body: Vec<u8> =
+            if is_chunked { self.chunks().await } else { self.buffer.drain(..length).collect() };
         marks::check("the head of an answer", head.as_bytes());
         marks::check("an answer", &body);
         Reply { status, headers, body }
+    }
+
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") else {
+                assert!(self.fill().await > 0, "the answer is cut short");
+                continue;
+            };
+            let size = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
+            let size = usize::from_str_radix(&size, 16).unwrap();
+            while self.buffer.len() < end + 2 + size + 2 {
+                assert!(self.fill().await > 0, "the answer is cut short");
+            }
+            body.extend_from_slice(&self.buffer[end + 2..end + 2 + size]);
+            self.buffer.drain(..end + 2 + size + 2);
+            if size == 0 {
+                return body;
+            }
+        }
     }
 }

@@ -57,6 +57,7 @@ async fn spend(store: &Store, spent: Spent<'_>) -> (CallId, Nano) {
             logical_call: 1,
             attempt: spent.attempt,
         }),
+        ask: None,
         key: Some("key-1".to_owned()),
         user: spent.user.map(str::to_owned),
         tags: spent

@@ -28,6 +28,7 @@ fn call(user: Option<&str>, nano: i64) -> NewCall {
     NewCall {
         id: CallId::new(NOON, rand::random()),
         place: None,
+        ask: None,
         key: None,
         user: user.map(str::to_owned),
         tags: Default::default(),

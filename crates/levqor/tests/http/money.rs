@@ -14,6 +14,7 @@ pub fn call(now_ms: i64, amount_cents: i64) -> NewCall {
     NewCall {
         id: CallId::new(now_ms, rand::random()),
         place: None,
+        ask: None,
         key: Some("key-1".to_owned()),
         user: None,
         tags: Tags::new(),

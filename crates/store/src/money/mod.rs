@@ -9,6 +9,7 @@
 
 mod alerts;
 pub(crate) mod answers;
+pub(crate) mod asks;
 mod batch;
 mod bills;
 mod budget_verbs;
@@ -36,6 +37,7 @@ mod verbs;
 mod work;
 mod write;
 
+pub use asks::Asked;
 pub(crate) use batch::Item;
 pub use bills::{BillTotals, JobBill, JobCosts, OpenCalls};
 pub use budgets::{FROM_API, FROM_SETTING, FROM_SWITCH, MAX_BUDGETS};

@@ -3,6 +3,7 @@
 use levqor_core::money::Nano;
 use serde_json::{Value as Json, json};
 
+use super::asks;
 use super::budgets::HOLD_HEAD;
 use super::call_rows;
 use super::meter;
@@ -70,6 +71,7 @@ pub(crate) async fn erase(tx: &mut Tx<'_>, user: &str) -> Result<()> {
         tx.execute(sql, &[user.into(), (&nobody).into()]).await?;
     }
     meter::forget_user(tx, user).await?;
+    asks::forget_user(tx, user).await?;
     for sql in
         ["update ai_calls set user_id = null where user_id = $1", "delete from user_costs where user_id = $1"]
     {

@@ -27,12 +27,44 @@ impl CallPlace {
     }
 }
 
+/// Where a call is made that somebody may ask for again: the hash of the caller and its key, and which try it is. One place
+/// makes one call here too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskPlace {
+    key: String,
+    attempt: u64,
+}
+
+impl AskPlace {
+    pub(super) fn first(key: &str) -> Self {
+        AskPlace { key: key.to_owned(), attempt: 1 }
+    }
+
+    /// The one behind a place of this key.
+    pub(super) fn after(key: &str, place: &str) -> Self {
+        let attempt: u64 = place.rsplit('/').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+        AskPlace { key: key.to_owned(), attempt: attempt.saturating_add(1) }
+    }
+
+    /// From where to where all places of a key lie: `0` comes after `/`.
+    pub(super) fn range(key: &str) -> (String, String) {
+        (format!("ask/{key}/"), format!("ask/{key}0"))
+    }
+
+    /// Sorted as the attempts are. No place in a job begins so, for ids of jobs are hexadecimal.
+    fn text(&self) -> String {
+        format!("ask/{}/{:09}", self.key, self.attempt)
+    }
+}
+
 /// One physical request that wants to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewCall {
     pub id: CallId,
     /// `None`: outside of any job.
     pub place: Option<CallPlace>,
+    /// Outside of any job: somebody may ask for it again.
+    pub ask: Option<AskPlace>,
     pub key: Option<String>,
     pub user: Option<String>,
     pub tags: Tags,
@@ -64,9 +96,10 @@ impl NewCall {
     }
 
     pub(super) fn place_text(&self) -> String {
-        match &self.place {
-            Some(place) => place.text(),
-            None => self.id.to_string(),
+        match (&self.place, &self.ask) {
+            (Some(place), _) => place.text(),
+            (None, Some(ask)) => ask.text(),
+            (None, None) => self.id.to_string(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Money: budgets as a ceiling, calls and their holds, the ledger. One file a question.
 
 mod answers;
+mod asks;
 mod books;
 mod budgets;
 mod calls;

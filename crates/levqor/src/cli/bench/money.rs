@@ -115,6 +115,7 @@ async fn held(store: &Store, model: &str) -> Result<Option<Permit>, Failure> {
     let call = NewCall {
         id: CallId::new(now_ms, rand::random()),
         place: None,
+        ask: None,
         key: Some("bench".to_owned()),
         user: None,
         tags: BTreeMap::new(),

@@ -13,18 +13,20 @@ use utoipa::ToSchema;
 use crate::http::App;
 use crate::http::body::json;
 use crate::http::context::Context;
-use crate::http::error::Result;
-use crate::http::gateway::{self, answer_stream, answer_whole};
+use crate::http::error::{ApiError, Result};
+use crate::http::gateway::{self, Held, answer_stream, answer_whole};
 use crate::http::schema::NamedError;
 use crate::http::schema::ai::{CompleteBody, CompleteView, WireError};
 
 /// Make one call to an AI model, under all budgets that bind it.
 #[utoipa::path(post, path = "/api/v1/ai/complete", tag = "ai", security(("ApiKey" = []), ("BearerKey" = [])), request_body = CompleteBody,
-    params(("x-levqor-tags" = Option<String>, Header, description = "More tags: `team=a,env=prod`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same request gets the same answer for 24 hours, without a second charge; with another request 422"),
+        ("x-levqor-tags" = Option<String>, Header, description = "More tags: `team=a,env=prod`")),
     responses((status = 200, body = CompleteView),
         (status = 402, description = "A budget is spent: `x-levqor-*` headers say which, and when it resets", body = NamedError),
         (status = 404, description = "No such model", body = NamedError),
-        (status = 422, description = "Nobody knows what the model costs, or the provider refused the request", body = NamedError),
+        (status = 409, description = "This Idempotency-Key is being answered, or its answer is lost", body = NamedError),
+        (status = 422, description = "Nobody knows what the model costs, the provider refused the request, or the Idempotency-Key was used before with another request", body = NamedError),
         (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = NamedError),
         (status = 502, description = "The provider failed, or its answer does not fit the schema", body = NamedError),
         (status = 504, description = "The provider did not answer in time", body = NamedError)))]
@@ -35,7 +37,8 @@ pub async fn complete(State(app): State<Arc<App>>, context: Context, request: Re
 
 /// OpenAI's chat completions: change the base URL of a client to this server's `/v1`.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "ai", security(("BearerKey" = []), ("ApiKey" = [])), request_body = Object,
-    params(("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same request gets the same answer for 24 hours, without a second charge; with another request 422"),
+        ("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
     responses((status = 200, description = "As OpenAI answers; with `stream` as server-sent events", body = Object),
         (status = 400, description = "A member has no bound, or is wrong", body = WireError),
         (status = 401, description = "No valid key", body = WireError),
@@ -43,8 +46,9 @@ pub async fn complete(State(app): State<Arc<App>>, context: Context, request: Re
         (status = 403, description = "A key without the scope `ai`", body = WireError),
         (status = 404, description = "No such model", body = WireError),
         (status = 408, description = "The body came too slowly", body = WireError),
+        (status = 409, description = "This Idempotency-Key is being answered, or its answer is lost", body = WireError),
         (status = 413, description = "The body is too large", body = WireError),
-        (status = 422, description = "Nobody knows what the model costs", body = WireError),
+        (status = 422, description = "Nobody knows what the model costs, or the Idempotency-Key was used before with another request", body = WireError),
         (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = WireError),
         (status = 502, description = "The provider failed", body = WireError),
         (status = 503, description = "Try again; see `Retry-After`", body = WireError),
@@ -55,7 +59,8 @@ pub async fn chat_completions(State(app): State<Arc<App>>, context: Context, req
 
 /// Anthropic's messages: change the base URL of a client to this server.
 #[utoipa::path(post, path = "/v1/messages", tag = "ai", security(("ApiKey" = []), ("BearerKey" = [])), request_body = Object,
-    params(("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same request gets the same answer for 24 hours, without a second charge; with another request 422"),
+        ("x-levqor-tags" = Option<String>, Header, description = "What budgets of tags count it for: `team=a,env=prod`")),
     responses((status = 200, description = "As Anthropic answers; with `stream` as server-sent events", body = Object),
         (status = 400, description = "A member has no bound, or is wrong", body = WireError),
         (status = 401, description = "No valid key", body = WireError),
@@ -63,8 +68,9 @@ pub async fn chat_completions(State(app): State<Arc<App>>, context: Context, req
         (status = 403, description = "A key without the scope `ai`", body = WireError),
         (status = 404, description = "No such model", body = WireError),
         (status = 408, description = "The body came too slowly", body = WireError),
+        (status = 409, description = "This Idempotency-Key is being answered, or its answer is lost", body = WireError),
         (status = 413, description = "The body is too large", body = WireError),
-        (status = 422, description = "Nobody knows what the model costs", body = WireError),
+        (status = 422, description = "Nobody knows what the model costs, or the Idempotency-Key was used before with another request", body = WireError),
         (status = 429, description = "Others hold the money, the provider takes no more calls, or too many calls; see `Retry-After`", body = WireError),
         (status = 502, description = "The provider failed", body = WireError),
         (status = 503, description = "Try again; see `Retry-After`", body = WireError),
@@ -74,19 +80,23 @@ pub async fn messages(State(app): State<Arc<App>>, context: Context, request: Re
 }
 
 async fn on_wire(
-    app: &App,
+    app: &Arc<App>,
     context: &Context,
     request: Request,
     wire: Wire,
     vet: fn(&str) -> Result<Vetted, Refused>,
 ) -> Response {
     let answered = async {
+        let path = request.uri().path().to_owned();
         let entered = app.enter_ai(context, request, true).await?;
         let vetted = vet(&entered.body)?;
-        let asked = app.hold_vetted(entered, vetted).await?;
-        if asked.stream { answer_stream(app, asked).await } else { answer_whole(app, asked).await }
+        Ok(match app.hold_vetted(&path, entered, vetted).await? {
+            Held::Told(response) => response,
+            Held::Ready(asked) if asked.stream => answer_stream(app, asked).await,
+            Held::Ready(asked) => answer_whole(app, asked).await,
+        })
     };
-    answered.await.unwrap_or_else(|error| error.on_wire(wire))
+    answered.await.unwrap_or_else(|error: ApiError| error.on_wire(wire))
 }
 
 /// A model, in a shape that OpenAI's and Anthropic's SDKs both read.
@@ -139,7 +149,7 @@ pub async fn list_models(State(app): State<Arc<App>>, context: Context, headers:
         let data: Vec<ModelView> = models.into_iter().map(view).collect();
         let (first_id, last_id) = (data.first().map(|it| it.id.clone()), data.last().map(|it| it.id.clone()));
         let list = ModelList { data, first_id, has_more: false, last_id, object: "list" };
-        Ok::<_, crate::http::error::ApiError>(json(StatusCode::OK, &list).into_response())
+        Ok::<_, ApiError>(json(StatusCode::OK, &list).into_response())
     };
     listed.await.unwrap_or_else(|error| error.on_wire(Wire::OpenAiChat))
 }

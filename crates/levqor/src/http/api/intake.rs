@@ -140,7 +140,7 @@ pub async fn submit_job(State(app): State<Arc<App>>, context: Context, request: 
     Ok(body::json(StatusCode::ACCEPTED, &AcceptedView::from(accepted)))
 }
 
-pub(super) fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>> {
+pub fn idempotency(headers: &HeaderMap, body: &[u8]) -> Result<Option<Idempotency>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.to_str().unwrap_or_default();

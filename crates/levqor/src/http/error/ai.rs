@@ -4,6 +4,8 @@
 //! and again until the period is over. Money that others hold is 429 with `Retry-After`, for that comes back by itself. A
 //! failure that was charged says `x-should-retry: false`, which OpenAI's and Anthropic's own SDKs obey: each try costs.
 
+use std::fmt::Display;
+
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use levqor_connectors::ai::Untold;
@@ -43,6 +45,21 @@ impl ApiError {
             "there is no {path} here; there are POST /v1/chat/completions, POST /v1/messages and GET /v1/models"
         );
         ApiError::named(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 409: the same question came with this key before, and its answer is still on its way.
+    pub fn in_progress() -> Self {
+        let message = "the request of this Idempotency-Key is still being answered; send it again in a while";
+        ApiError::named(StatusCode::CONFLICT, "request_in_progress", message).retry_after(BUSY_SECS)
+    }
+
+    /// 409: the question of this key was charged, and there is no answer to give.
+    pub fn answer_lost(call: impl Display) -> Self {
+        let message = format!(
+            "the call {call} of this Idempotency-Key was charged, and its answer is lost; use a new key to pay for another"
+        );
+        let error = ApiError::named(StatusCode::CONFLICT, "answer_lost", message);
+        error.told_of("x-levqor-call", call.to_string()).for_good()
     }
 
     /// The answer does not have the form that was asked for.
@@ -196,8 +213,7 @@ impl ApiError {
             NotHeld::Busy { pause, until_ms } => {
                 paused(&pause, until_ms.map(|at_ms| at_ms - now_ms), message)
             }
-            // Calls outside of jobs have no place that could be known.
-            NotHeld::Known { .. } => ApiError::internal(),
+            NotHeld::Known { .. } => ApiError::in_progress(),
             NotHeld::Store(error) => error.into(),
         }
     }

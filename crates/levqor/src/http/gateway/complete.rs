@@ -1,27 +1,36 @@
 //! One call in our own words: the answer as text or as JSON that fits a schema, what it cost, and the budgets it counted in.
 
-use axum::response::Response;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use levqor_connectors::ai::{Ask, Message, Output, Role, fits_natively};
 use levqor_core::gateway::{Complete, USUAL_OUTPUT_TOKENS, parse_complete};
 use levqor_core::json;
 use levqor_core::money::{Allowances, Ending, Wish};
 use levqor_core::schema::{Schema, Violation};
-use levqor_engine::ai::{Body, Order, Over};
+use levqor_engine::ai::{Body, Order, Over, Ready};
 use serde_json::{Map, Value};
 
+use super::once::Once;
+use super::order::Held;
 use super::whole::{about, charged, usage};
-use super::{Entered, charge, tell};
+use super::{Entered, charge, in_task, tell};
 use crate::http::App;
 use crate::http::api::views::seconds;
 use crate::http::body;
 use crate::http::error::{ApiError, Result};
 use crate::http::schema::ai::BudgetFigures;
 
-pub async fn complete(app: &App, entered: Entered) -> Result<Response> {
-    let Entered { key, mut tags, body, .. } = entered;
-    let mut asked = parse_complete(&body)?;
-    drop(body);
+pub async fn complete(app: &Arc<App>, mut entered: Entered) -> Result<Response> {
+    let mut asked = parse_complete(&entered.body)?;
+    let once = match asked.dry_run {
+        // It neither uses nor keeps the key.
+        true => None,
+        false => Once::of("/api/v1/ai/complete", &entered, asked.user.as_deref(), false)?,
+    };
+    entered.body = String::new();
+    let Entered { key, mut tags, .. } = entered;
     tags.append(&mut asked.tags);
     let schema = asked.output.as_deref().map(compiled).transpose()?;
     let found = app.find_ai_model(&asked.model).await?;
@@ -34,10 +43,23 @@ pub async fn complete(app: &App, entered: Entered) -> Result<Response> {
     if is_dry {
         return estimate(app, order, model).await;
     }
-    let ready = app.hold_ai(order).await?;
+    let ready = match app.hold_once(once.as_ref(), order).await? {
+        Held::Told(response) => return Ok(response),
+        Held::Ready(ready) => ready,
+    };
+    let answering = app.clone();
+    let answer = in_task(app, async move {
+        let answer = called(&answering, ready, schema.as_ref(), model).await;
+        answering.keep_once(once.as_ref(), answer.unwrap_or_else(ApiError::into_response)).await
+    });
+    Ok(answer.await)
+}
+
+/// Makes the call and answers with all that is known of it.
+async fn called(app: &App, ready: Ready, schema: Option<&Schema>, model: String) -> Result<Response> {
     let output_tokens = ready.bound().output_tokens;
     let over = charge(ready.send().await.end().await).await;
-    let mut response = match answer(app, &over, schema.as_ref(), model).await {
+    let mut response = match answer(app, &over, schema, model).await {
         Ok(view) => body::json(StatusCode::OK, &view),
         Err(error) => {
             let headers = about(&over, output_tokens);

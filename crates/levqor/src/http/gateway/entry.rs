@@ -1,6 +1,8 @@
 //! Who asks, and what: the checks before anything is known of models. The order is that of all routes: key, scope, rate, size,
 //! type, text.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use http::HeaderMap;
 use levqor_core::gateway::parse_tags;
@@ -20,6 +22,8 @@ const TAGS: &str = "x-levqor-tags";
 pub struct Entered {
     /// What budgets of keys go by.
     pub key: String,
+    /// What idempotency keys are scoped by.
+    pub caller: Arc<str>,
     pub tags: Tags,
     pub headers: HeaderMap,
     pub body: String,
@@ -48,7 +52,8 @@ impl App {
                 parse_tags(text)?
             }
         };
-        Ok(Entered { key: budget_key(&caller), tags, headers: parts.headers, body: text.to_owned() })
+        let (key, body) = (budget_key(&caller), text.to_owned());
+        Ok(Entered { key, caller: caller.name, tags, headers: parts.headers, body })
     }
 
     /// The caller behind a key in either of the two headers that SDKs use.

@@ -1,17 +1,22 @@
 //! From a vetted request to a committed hold: which provider it goes to, in its own words or translated.
 
+use axum::response::Response;
 use levqor_connectors::ai::{Limits, Provider, hear};
 use levqor_core::gateway::{Found, Vetted, find_model, vet_betas, with_provider};
 use levqor_core::job::Tags;
 use levqor_core::money::Wire;
-use levqor_engine::ai::{Body, Order, RawBody, Ready};
+use levqor_engine::ai::{Body, NotHeld, Order, RawBody, Ready};
 
 use super::Entered;
+use super::once::{Once, Turn};
 use crate::http::App;
 use crate::http::error::{ApiError, Result};
 
 /// Anthropic's header of experiments.
 const BETA: &str = "anthropic-beta";
+
+/// So often the same question may be ended without a charge by others while this one asks.
+const MAX_KNOWN: usize = 8;
 
 /// A call with its hold, and how its answer is told.
 pub struct Asked {
@@ -23,11 +28,20 @@ pub struct Asked {
     pub wants_usage: bool,
     /// `provider/name`, of what is called.
     pub model: String,
+    pub once: Option<Once>,
+}
+
+/// What came of asking.
+pub enum Held<T> {
+    /// The answer of an earlier time.
+    Told(Response),
+    Ready(T),
 }
 
 impl App {
     /// Holds what the vetted request can cost at most.
-    pub async fn hold_vetted(&self, entered: Entered, vetted: Vetted) -> Result<Asked> {
+    pub async fn hold_vetted(&self, path: &str, entered: Entered, vetted: Vetted) -> Result<Held<Asked>> {
+        let once = Once::of(path, &entered, vetted.user.as_deref(), vetted.stream)?;
         let Entered { key, tags, headers, .. } = entered;
         let found = self.find_ai_model(&vetted.model).await?;
         let provider = self.find_ai_provider(&found)?;
@@ -48,13 +62,33 @@ impl App {
         // A whole answer shows no life before its end.
         let limits = if is_raw && !stream { self.ai_limits_whole() } else { self.ai_limits() };
         let order = Order { body, wish, terms, user, tags, ..self.ai_order(found, key, limits) };
-        let ready = self.hold_ai(order).await?;
-        Ok(Asked { ready, wire, stream, is_raw, wants_usage, model })
+        Ok(match self.hold_once(once.as_ref(), order).await? {
+            Held::Told(response) => Held::Told(response),
+            Held::Ready(ready) => {
+                Held::Ready(Asked { ready, wire, stream, is_raw, wants_usage, model, once })
+            }
+        })
     }
 
-    pub async fn hold_ai(&self, order: Order) -> Result<Ready> {
-        let held = self.engine.ai().hold(order).await;
-        held.map_err(|not_held| ApiError::not_held(not_held, self.clock.now_ms()))
+    /// A hold, or the answer that this very question had before.
+    pub async fn hold_once(&self, once: Option<&Once>, order: Order) -> Result<Held<Ready>> {
+        let told = |not_held| ApiError::not_held(not_held, self.clock.now_ms());
+        let Some(once) = once else {
+            return Ok(Held::Ready(self.engine.ai().hold(order).await.map_err(told)?));
+        };
+        for _ in 0..MAX_KNOWN {
+            let place = match self.turn(once).await? {
+                Turn::Told(response) => return Ok(Held::Told(response)),
+                Turn::Ours(place) => place,
+            };
+            let order = Order { ask: Some(place), ..order.clone() };
+            match self.engine.ai().hold(order).await {
+                // Somebody else was first, just now.
+                Err(NotHeld::Known { .. }) => {}
+                held => return Ok(Held::Ready(held.map_err(told)?)),
+            }
+        }
+        Err(ApiError::in_progress())
     }
 
     /// An order of this model for this key, with nothing in it yet.

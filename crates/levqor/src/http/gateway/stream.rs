@@ -16,19 +16,38 @@ use levqor_core::money::{Ending, Wire};
 use levqor_engine::ai::{Open, Over};
 use tokio::sync::mpsc;
 
+use super::once::Record;
 use super::order::Asked;
 use super::whole::{about, begun, usage};
-use super::{charge, tell, with_cost};
+use super::{charge, in_task, tell, with_cost};
 use crate::http::App;
 use crate::http::error::{ApiError, Result};
 
+/// The media type of a stream.
+pub const EVENTS: &str = "text/event-stream; charset=utf-8";
 /// Pieces that may wait for the client.
 const WAITING: usize = 256;
 /// A client that takes nothing for so long, while so many wait, is let go.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Sends the call; what is refused at once is an error like any other.
-pub async fn answer_stream(app: &App, asked: Asked) -> Result<Response> {
+pub async fn answer_stream(app: &Arc<App>, mut asked: Asked) -> Response {
+    let (answering, wire, once) = (app.clone(), asked.wire, asked.once.take());
+    in_task(app, async move {
+        match begin(&answering, asked).await {
+            Ok((response, mut pump)) => {
+                pump.record = once.map(Record::new);
+                answering.clone().engine.ai().spawn(pump.run(answering));
+                response
+            }
+            Err(error) => answering.keep_once(once.as_ref(), error.on_wire(wire)).await,
+        }
+    })
+    .await
+}
+
+/// The head of the answer, and what is to be run for the rest of it.
+async fn begin(app: &App, asked: Asked) -> Result<(Response, Pump)> {
     let Asked { ready, wire, is_raw, wants_usage, model, .. } = asked;
     let (call, bound) = (ready.call().to_string(), ready.bound());
     let open = ready.send().await;
@@ -48,28 +67,47 @@ pub async fn answer_stream(app: &App, asked: Asked) -> Result<Response> {
         Voice::Translated { wire, speaker: Box::new(Speaker::new(wire, title, wants_usage)) }
     };
     let (outlet, body) = channel(PATIENCE);
-    app.engine.ai().spawn(pump(open, voice, outlet));
+    let pump = Pump { open, voice, outlet, record: None, output_tokens: bound.output_tokens };
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENTS));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     tell(&mut response, &begun(call, bound.amount, bound.output_tokens));
-    Ok(response)
+    Ok((response, pump))
 }
 
 /// Reads the provider to its end, and tells what it says as long as somebody listens.
-async fn pump(mut open: Open, mut voice: Voice, outlet: Outlet) {
-    while let Some(event) = open.next().await {
-        let Some(gather) = open.gather() else { break };
-        let events = voice.more(event, gather);
-        if !outlet.send(&events).await {
-            break;
+struct Pump {
+    open: Open,
+    voice: Voice,
+    outlet: Outlet,
+    /// What is kept for whoever asks again.
+    record: Option<Record>,
+    output_tokens: u64,
+}
+
+impl Pump {
+    async fn run(self, app: Arc<App>) {
+        let Pump { mut open, mut voice, outlet, mut record, output_tokens } = self;
+        let mut is_heard = true;
+        while let Some(event) = open.next().await {
+            let Some(gather) = open.gather() else { break };
+            let text = written(&voice.more(event, gather));
+            record.iter_mut().for_each(|record| record.push(&text));
+            is_heard = is_heard && outlet.send(text).await;
+            if !is_heard && record.is_none() {
+                break;
+            }
         }
-    }
-    let over = charge(open.end().await).await;
-    if outlet.send(&voice.end(&over)).await {
-        outlet.is_whole.store(true, Ordering::Release);
+        let over = charge(open.end().await).await;
+        let last = written(&voice.end(&over));
+        // Before the end is told: whoever has seen it finds it again.
+        if let Some(mut record) = record {
+            record.push(&last);
+            app.keep_stream(record, &about(&over, output_tokens)).await;
+        }
+        if is_heard && outlet.send(last).await {
+            outlet.is_whole.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -148,19 +186,23 @@ struct Outlet {
 
 impl Outlet {
     /// False: nobody listens any more.
-    async fn send(&self, events: &[Event]) -> bool {
+    async fn send(&self, text: String) -> bool {
         if self.sender.is_closed() {
             return false;
-        }
-        let mut text = String::new();
-        for event in events {
-            write(event, &mut text);
         }
         if text.is_empty() {
             return true;
         }
         matches!(self.sender.send_timeout(text.into(), self.patience).await, Ok(()))
     }
+}
+
+fn written(events: &[Event]) -> String {
+    let mut text = String::new();
+    for event in events {
+        write(event, &mut text);
+    }
+    text
 }
 
 /// An event as it goes over the wire.
@@ -207,7 +249,7 @@ mod tests {
     async fn a_client_that_takes_nothing_is_let_go_and_sees_that_the_answer_is_not_whole() {
         let (outlet, body) = channel(Duration::from_millis(30));
         let mut sent = 0;
-        while outlet.send(&[event("x")]).await {
+        while outlet.send(written(&[event("x")])).await {
             sent += 1;
         }
         drop(outlet);
@@ -220,12 +262,12 @@ mod tests {
     async fn a_client_that_is_gone_is_noticed_and_one_that_listens_gets_all() {
         let (outlet, body) = channel(PATIENCE);
         drop(body);
-        assert!(!outlet.send(&[event("x")]).await);
+        assert!(!outlet.send(written(&[event("x")])).await);
 
         let (outlet, body) = channel(PATIENCE);
         let named = Event { name: "n".to_owned(), data: "a\nb".to_owned() };
-        assert!(outlet.send(&[event("x"), named]).await);
-        assert!(outlet.send(&[]).await);
+        assert!(outlet.send(written(&[event("x"), named])).await);
+        assert!(outlet.send(String::new()).await);
         outlet.is_whole.store(true, Ordering::Release);
         drop(outlet);
         let told = body.collect().await.unwrap().to_bytes();

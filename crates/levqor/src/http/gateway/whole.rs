@@ -1,5 +1,7 @@
 //! An answer in one piece.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::StatusCode;
 use levqor_connectors::ai::{Title, say};
@@ -7,13 +9,25 @@ use levqor_core::money::{Charge, Ending, Nano, Usage};
 use levqor_engine::ai::Over;
 
 use super::order::Asked;
-use super::{charge, tell, with_cost};
+use super::{charge, in_task, tell, with_cost};
 use crate::http::App;
 use crate::http::body::raw_json;
 use crate::http::error::{ApiError, Result};
 
+/// The header that says what became of the hold.
+pub const CHARGE: &str = "x-levqor-charge";
+
 /// Sends the call and answers with all of it.
-pub async fn answer_whole(app: &App, asked: Asked) -> Result<Response> {
+pub async fn answer_whole(app: &Arc<App>, mut asked: Asked) -> Response {
+    let (answering, wire, once) = (app.clone(), asked.wire, asked.once.take());
+    in_task(app, async move {
+        let answer = whole(&answering, asked).await.unwrap_or_else(|error| error.on_wire(wire));
+        answering.keep_once(once.as_ref(), answer).await
+    })
+    .await
+}
+
+async fn whole(app: &App, asked: Asked) -> Result<Response> {
     let Asked { ready, wire, is_raw, model, .. } = asked;
     let output_tokens = ready.bound().output_tokens;
     let mut open = ready.send().await;
@@ -55,7 +69,7 @@ pub fn usage(over: &Over) -> Option<&Usage> {
 pub fn about(over: &Over, output_tokens: u64) -> Vec<(&'static str, String)> {
     vec![
         ("x-levqor-call", over.call().to_string()),
-        ("x-levqor-charge", charged(&over.charge).to_owned()),
+        (CHARGE, charged(&over.charge).to_owned()),
         ("x-levqor-cost-usd", over.cost.to_string()),
         ("x-levqor-max-tokens", output_tokens.to_string()),
     ]

@@ -51,6 +51,7 @@ pub fn call(amount_cents: i64) -> NewCall {
     NewCall {
         id: call_id(),
         place: None,
+        ask: None,
         key: Some("key-1".to_owned()),
         user: None,
         tags: Tags::new(),
