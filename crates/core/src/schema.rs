@@ -14,7 +14,7 @@ use std::fmt;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
-use self::words::{schema_message, short_message};
+use self::words::{message, schema_message, short_message};
 use crate::workflow::{join, shorten};
 
 /// The longest schema, as compact JSON.
@@ -54,6 +54,8 @@ pub struct Violation {
 /// A compiled schema.
 pub struct Schema {
     validator: Validator,
+    /// As it was written, to say what is allowed.
+    document: Value,
     /// See [`fan::fan`].
     fan: u64,
 }
@@ -87,7 +89,7 @@ impl Schema {
             )
             .build(&schema)
             .map_err(|error| BadSchema::new(error.instance_path().to_string(), short_message(&error)))?;
-        Ok(Schema { validator, fan: fan::fan(&schema) })
+        Ok(Schema { validator, fan: fan::fan(&schema), document: schema })
     }
 
     /// Checks a JSON text that passed [`crate::json::compact`]. At most [`MAX_VIOLATIONS`] are named.
@@ -110,7 +112,7 @@ impl Schema {
             .take(MAX_VIOLATIONS)
             .map(|error| Violation {
                 pointer: error.instance_path().to_string(),
-                message: short_message(&error),
+                message: message(&error, &self.document),
             })
             .collect())
     }

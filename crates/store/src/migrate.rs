@@ -50,27 +50,25 @@ const HAS_TABLE: Sql = Sql::Each {
     postgres: "select 1 where to_regclass('migrations') is not null",
 };
 
-/// What a database without our table of migrations may not have: it would be another program's. (`users` of the first version
-/// is taken over, on SQLite.)
-// Differs because each engine keeps its catalogue elsewhere. On PostgreSQL another node may just have migrated: one snapshot
-// shows both or neither.
+/// Whatever somebody made in a database without our table of migrations: it is another program's. (`users` of the first version
+/// is taken over, on SQLite, with its indexes.)
+// Differs because each engine keeps its catalogue elsewhere.
 const FOREIGN: Sql = Sql::Each {
-    sqlite: "select type, lower(name) from sqlite_schema where lower(name) in ('jobs', 'live_jobs', 'finished_jobs', 'steps',
-        'callbacks', 'callback_tries', 'idempotency_keys', 'workflows', 'workflow_versions', 'rollups', 'settings', 'nodes')
-        order by name limit 1",
-    postgres: "select case relkind when 'v' then 'view' when 'i' then 'index' else 'table' end, relname::text
-        from pg_class where relnamespace = current_schema()::regnamespace
-        and relname in ('users', 'jobs', 'live_jobs', 'finished_jobs', 'steps', 'callbacks', 'callback_tries',
-            'idempotency_keys', 'workflows', 'workflow_versions', 'rollups', 'settings', 'nodes')
-        and not exists (
-            select from pg_class where relnamespace = current_schema()::regnamespace and relname = 'migrations'
-        )
-        order by relname limit 1",
+    sqlite: "select type, name from sqlite_schema where substr(name, 1, 7) <> 'sqlite_'
+        and not (type = 'table' and lower(name) = 'users') and not (type = 'index' and lower(tbl_name) = 'users')
+        order by type = 'table' desc, name limit 1",
+    postgres: FOREIGN_POSTGRES,
 };
 
-/// Anything that somebody made in a SQLite file.
-const ANYTHING: &str = "select type, name from sqlite_schema where substr(name, 1, 7) <> 'sqlite_' \
-    order by type = 'table' desc, name limit 1";
+/// What came with an extension is nobody's data. Another node may just have migrated: one snapshot shows both or neither.
+pub(crate) const FOREIGN_POSTGRES: &str = "select
+    case relkind when 'v' then 'view' when 'm' then 'view' when 'S' then 'sequence' else 'table' end, relname::text
+    from pg_class c where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'f', 'v', 'm', 'S')
+    and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    and not exists (
+        select from pg_class where relnamespace = current_schema()::regnamespace and relname = 'migrations'
+    )
+    order by relkind = 'S', relname limit 1";
 
 /// The columns that the first version gave its people.
 const FIRST_USERS: [&str; 8] =
@@ -142,7 +140,7 @@ pub(crate) async fn run(tx: &mut Tx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a database that has tables of our names but is not ours: migrating it would fail half-way, or worse, not fail.
+/// Refuses a database that is not ours: to migrate it would mix our tables with those of somebody else.
 async fn refuse_foreign(tx: &mut Tx<'_>) -> Result<()> {
     if let Some(row) = tx.query_opt(FOREIGN, &[]).await? {
         return Err(foreign(&format!("the {} {}", row.text(0)?, row.text(1)?)));
@@ -150,26 +148,20 @@ async fn refuse_foreign(tx: &mut Tx<'_>) -> Result<()> {
     if !tx.is_sqlite() {
         return Ok(());
     }
-    match tx.query_opt("select type from sqlite_schema where lower(name) = 'users'", &[]).await? {
-        // A file of ours has a table of migrations, and one of the first version has people: whatever else is in it is not ours.
-        None => {
-            return match tx.query_opt(ANYTHING, &[]).await? {
-                Some(row) => Err(foreign(&format!("the {} {}", row.text(0)?, row.text(1)?))),
-                None => Ok(()),
-            };
-        }
-        Some(row) if row.text(0)? == "table" => {}
-        Some(row) => return Err(foreign(&format!("the {} users", row.text(0)?))),
-    }
     let columns = tx.query("select lower(name) from pragma_table_info('users')", &[]).await?;
     let columns = columns.iter().map(|row| row.text(0)).collect::<Result<Vec<_>>>()?;
-    match FIRST_USERS.iter().find(|column| columns.iter().all(|found| found != *column)) {
-        Some(missing) => Err(foreign(&format!("the table users without a column {missing}"))),
-        None => Ok(()),
+    let is_missing = |column: &&&str| columns.iter().all(|found| found != **column);
+    match FIRST_USERS.iter().find(is_missing) {
+        Some(missing) if !columns.is_empty() => {
+            Err(foreign(&format!("the table users without a column {missing}")))
+        }
+        _ => Ok(()),
     }
 }
 
-fn foreign(what: &str) -> Error {
+pub(crate) fn foreign(what: &str) -> Error {
+    // A name of theirs may be long, or no text for a line.
+    let what: String = what.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect();
     Error::Refused {
         what: format!(
             "it belongs to another program: it has {what}, which Levqor did not make; name another one, or an empty one"

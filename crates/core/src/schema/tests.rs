@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::time::{Duration, Instant};
 
-use super::words::MAX_MESSAGE_CHARS;
+use super::words::{MAX_CHOICE_CHARS, MAX_MESSAGE_CHARS};
 use super::*;
 
 const TICKET: &str = r#"{"type":"object","required":["ticket"],"additionalProperties":false,
@@ -62,6 +62,108 @@ fn what_breaks_a_pattern_or_a_format_is_told_what_is_allowed() {
     );
     assert!(long.starts_with("\"xxx") && long.contains("the pattern ^(a|a|"), "{long}");
     assert!(long.chars().count() <= MAX_MESSAGE_CHARS + 1, "{long}");
+}
+
+#[test]
+fn what_breaks_a_choice_or_an_exclusion_is_told_what_came_and_what_is_allowed() {
+    for (schema, value, pointer, expected) in [
+        (
+            r#"{"properties":{"a":{"anyOf":[{"type":"string"},{"minimum":5},{"required":["n"],"type":"object"}]}}}"#,
+            r#"{"a":3}"#,
+            "/a",
+            r#"3 fits none of the 3 schemas of anyOf (1: it is not of type "string"; 2: it is less than the minimum of 5; 3: it is not of type "object")"#,
+        ),
+        (
+            r#"{"oneOf":[{"properties":{"kind":{"const":"a"}}},{"properties":{"kind":{"enum":["b","c"]}}}]}"#,
+            r#"{"kind":"x"}"#,
+            "",
+            r#"{"kind":"x"} fits none of the 2 schemas of oneOf, and must fit exactly one (1: /kind: "x" is not "a", and nothing else is allowed here; 2: /kind: "x" is not one of "b", "c")"#,
+        ),
+        (
+            r#"{"items":{"oneOf":[{"type":"integer"},{"type":"string"},{"minimum":2}]}}"#,
+            "[1,3]",
+            "/1",
+            "3 fits more than one schema of oneOf (1 and 3), and must fit exactly one",
+        ),
+        (
+            r#"{"properties":{"a":{"not":{"type":"string"}}}}"#,
+            r#"{"a":"x"}"#,
+            "/a",
+            r#""x" fits {"type":"string"}, and only what does not fit that is allowed here"#,
+        ),
+        (
+            r##"{"$defs":{"t":{"properties":{"a":true,"b":true},"patternProperties":{"^x-":true},"additionalProperties":false}},"properties":{"in":{"$ref":"#/$defs/t"}}}"##,
+            r#"{"in":{"a":1,"zz":2,"y\n":3}}"#,
+            "/in",
+            r#""y ", "zz" are not known here; allowed: a, b, and what matches ^x-"#,
+        ),
+        (
+            r#"{"additionalProperties":false}"#,
+            r#"{"a":1}"#,
+            "",
+            "there is a member with the value 1, and no members are allowed here",
+        ),
+        (
+            r#"{"properties":{"a":true},"unevaluatedProperties":false}"#,
+            r#"{"b":1}"#,
+            "",
+            r#""b" is not known here; only members that a schema for this value names are allowed"#,
+        ),
+        (
+            r#"{"contains":{"type":"string"},"minContains":2}"#,
+            r#"["a",1]"#,
+            "",
+            r#"["a",1] must have at least 2 items that fit {"type":"string"}"#,
+        ),
+        (r#"{"properties":{"a":false}}"#, r#"{"a":1}"#, "/a", "1 is not allowed: there must be nothing here"),
+        (r#"{"const":{"a":1}}"#, "2", "", r#"2 is not {"a":1}, and nothing else is allowed here"#),
+        (
+            r#"{"uniqueItems":true}"#,
+            "[1,1]",
+            "",
+            "[1,1] has equal items, and only different ones are allowed",
+        ),
+        (
+            r#"{"propertyNames":{"maxLength":2}}"#,
+            r#"{"abc":1}"#,
+            "",
+            r#"the name of a member is not allowed: "abc" is longer than 2 characters"#,
+        ),
+    ] {
+        let violations = Schema::compile(schema).unwrap().validate(value).unwrap_err();
+
+        assert_eq!(violations.len(), 1, "{schema}: {violations:?}");
+        assert_eq!(
+            (violations[0].pointer.as_str(), violations[0].message.as_str()),
+            (pointer, expected),
+            "{schema}"
+        );
+    }
+}
+
+#[test]
+fn choices_and_lists_are_told_in_bounded_words_however_large_they_are() {
+    let many = |what: &str| (0..100).map(|n| what.replace('N', &n.to_string())).collect::<Vec<_>>().join(",");
+    let long = "é".repeat(1_000);
+    for schema in [
+        format!(
+            r#"{{"anyOf":[{}]}}"#,
+            many(r#"{"const":"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghN"}"#)
+        ),
+        format!(r#"{{"oneOf":[{}]}}"#, many("{}")),
+        format!(r#"{{"not":{{"title":"{long}"}}}}"#),
+        format!(r#"{{"properties":{{{}}},"additionalProperties":false}}"#, many(r#""member-N":true"#)),
+        format!(r#"{{"enum":[{}]}}"#, many(r#""member-N""#)),
+        format!(r#"{{"const":"{long}"}}"#),
+    ] {
+        let schema = Schema::compile(&schema).unwrap();
+        let value = format!(r#"{{{}}}"#, many(&format!(r#""{long}N":1"#)));
+        let violations = schema.validate(&value).unwrap_err();
+        let message = &violations[0].message;
+
+        assert!(message.chars().count() <= MAX_CHOICE_CHARS + 1, "{message}");
+        assert!(!message.contains(&"é".repeat(200)), "{message}");
+    }
 }
 
 #[test]

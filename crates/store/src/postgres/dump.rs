@@ -96,6 +96,7 @@ async fn read(file: &Path) -> Result<Dumped> {
 /// What the database has that the dump has not, as far as times of creation tell. Refuses a database that a node works on.
 pub(crate) async fn losses(url: &str, file: &Path) -> Result<Present> {
     let client = connect(url).await?;
+    refuse_foreign(&client).await?;
     let tables: Vec<String> = client.query(TABLES, &[]).await?.iter().map(|row| row.get(0)).collect();
     if !tables.iter().any(|table| table == "jobs") {
         return Ok(Present::Nothing);
@@ -133,9 +134,23 @@ pub(crate) async fn losses(url: &str, file: &Path) -> Result<Present> {
     }))
 }
 
+/// A restore drops the tables of its names: those of another program are not ours to drop.
+async fn refuse_foreign(client: &Client) -> Result<()> {
+    match client.query_opt(migrate::FOREIGN_POSTGRES, &[]).await? {
+        Some(row) => {
+            let (kind, name): (String, String) = (row.get(0), row.get(1));
+            Err(migrate::foreign(&format!("the {kind} {name}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// One transaction: after a crash the database is as it was.
 pub(crate) async fn restore(url: &str, file: &Path) -> Result<()> {
-    let schema = schema(&connect(url).await?).await?;
+    let client = connect(url).await?;
+    refuse_foreign(&client).await?;
+    let schema = schema(&client).await?;
+    drop(client);
     let variables = url::variables(url)?;
     let database =
         variables.iter().find(|(name, _)| *name == "PGDATABASE").map_or("", |(_, value)| value.as_str());

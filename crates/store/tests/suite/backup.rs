@@ -1,12 +1,12 @@
 //! Copies of the whole database: made under load, looked at, put back; and the record that says who makes one.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use levqor_core::job::NewJob;
+use levqor_core::id::JobId;
+use levqor_core::job::{Fenced, NewJob, StepStatus};
 use levqor_store::backup::{self, Present, Stop};
 use levqor_store::{BackupEnd, BackupRunState, Error, Location, Store};
 use levqor_testkit::TempDir;
@@ -187,61 +187,132 @@ async fn of_many_nodes_one_makes_the_backup() {
     }
 }
 
+/// What a client was told, and when.
+struct Promise {
+    id: JobId,
+    at: Instant,
+    took: Duration,
+}
+
+/// Takes jobs in until it is over, and remembers each that was acknowledged.
+async fn take_in(world: Arc<World>, payload: String, over: Arc<AtomicBool>) -> Vec<Promise> {
+    let mut promises = Vec::new();
+    // Not for ever: a test that hangs must not fill the disk.
+    while !over.load(Ordering::Relaxed) && promises.len() < 5_000 {
+        let began = Instant::now();
+        let id = world.put(NewJob { payload: payload.clone(), ..job(NOON) }).await;
+        promises.push(Promise { id, at: Instant::now(), took: began.elapsed() });
+    }
+    promises
+}
+
+/// Runs jobs to their end until it is over.
+async fn run(world: Arc<World>, over: Arc<AtomicBool>) -> usize {
+    let mut ended = 0;
+    while !over.load(Ordering::Relaxed) {
+        for claimed in world.claim(16, NOON).await {
+            let step = step("one", 1, StepStatus::Succeeded, NOON);
+            assert_eq!(world.record(&claimed, vec![step], succeeded(NOON)).await, Fenced::Done);
+            ended += 1;
+        }
+    }
+    ended
+}
+
+each_engine! {
+    async fn a_backup_under_load_ends_misses_nothing_and_stops_no_intake(world: World) {
+        let payload = format!("{{\"x\":\"{}\"}}", "y".repeat(4_000));
+        for _ in 0..15 {
+            let jobs = (0..1_000).map(|_| NewJob { payload: payload.clone(), ..job(NOON) });
+            world.store.intake_many(jobs.collect()).await.unwrap();
+        }
+        let target = world.target("copy");
+        let (world, over) = (Arc::new(world), Arc::new(AtomicBool::new(false)));
+        let clients: Vec<_> =
+            (0..8).map(|_| tokio::spawn(take_in(world.clone(), payload.clone(), over.clone()))).collect();
+        let runners: Vec<_> = (0..2).map(|_| tokio::spawn(run(world.clone(), over.clone()))).collect();
+        let count = "select count(*) from finished_jobs";
+        levqor_testkit::wait_until(LIMIT, || async { world.number(count).await > 200 }).await;
+
+        let began = Instant::now();
+        let written = backup::copy(&world.location, &target, &Stop::default()).await.unwrap();
+        let took = began.elapsed();
+        over.store(true, Ordering::Relaxed);
+        let (mut promises, mut ended) = (Vec::new(), 0);
+        for client in clients {
+            promises.extend(client.await.unwrap());
+        }
+        for runner in runners {
+            ended += runner.await.unwrap();
+        }
+
+        assert_eq!(backup::check(&target).await.unwrap(), written);
+        let restored = match &world.location {
+            Location::Sqlite(_) => {
+                let path = world.dir.join("restored.db");
+                backup::put_sqlite(&path, &target, ".before").await.unwrap();
+                Location::Sqlite(path)
+            }
+            Location::Postgres(_) => {
+                let url = levqor_testkit::postgres_url().await;
+                backup::put_postgres(&url, &target).await.unwrap();
+                Location::Postgres(url)
+            }
+        };
+        assert_eq!(backup::contents(&restored).await.unwrap(), written, "what is restored is what was written");
+        let restored = World { store: Store::open(&restored, "node-1").await.unwrap(), location: restored, dir: TempDir::new() };
+        for promise in promises.iter().filter(|promise| promise.at < began) {
+            let found = restored.store.find_status(promise.id).await.unwrap();
+            assert!(found.is_some(), "{} was acknowledged before the backup began", promise.id);
+        }
+        let in_the_copy = restored.number(count).await;
+        assert!((200..ended as i64).contains(&in_the_copy), "{in_the_copy} of {ended} ends: the copy is of one moment");
+        for (what, wrong) in HALVES {
+            assert_eq!(restored.number(&format!("select count(*) from {wrong}")).await, 0, "{what}");
+        }
+        let during: Vec<_> = promises.iter().filter(|promise| (began..began + took).contains(&promise.at)).collect();
+        assert!(during.len() > 20, "{} intakes in {took:?}", during.len());
+        let slowest = during.iter().map(|promise| promise.took).max().unwrap();
+        assert!(slowest < took.max(Duration::from_secs(2)), "an intake took {slowest:?}, the backup {took:?}");
+    }
+}
+
+/// What a copy that caught half of a commit would hold.
+const HALVES: [(&str, &str); 4] = [
+    (
+        "a job that is neither live nor finished, or both",
+        "jobs j where (select count(*) from live_jobs l where l.id = j.id)
+            + (select count(*) from finished_jobs f where f.id = j.id) <> 1",
+    ),
+    (
+        "a live job without what was taken in",
+        "live_jobs l where not exists (select 1 from jobs j where j.id = l.id)",
+    ),
+    (
+        "an end without its step",
+        "finished_jobs f where not exists (select 1 from steps s where s.job_id = f.id)",
+    ),
+    (
+        "a step of a job that did not end with it",
+        "steps s where not exists (select 1 from finished_jobs f where f.id = s.job_id)",
+    ),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_under_load_ends_misses_nothing_and_stops_no_intake() {
-    let world = World::sqlite().await;
-    let payload = format!("{{\"x\":\"{}\"}}", "y".repeat(4_000));
-    for _ in 0..15 {
-        let jobs = (0..1_000).map(|_| NewJob { payload: payload.clone(), ..job(NOON) });
-        world.store.intake_many(jobs.collect()).await.unwrap();
-    }
-    let target = world.target("copy");
-    let World { store, location, dir: _dir } = world;
-    let (store, over) = (Arc::new(store), Arc::new(AtomicBool::new(false)));
-    let loads: Vec<_> = (0..8)
-        .map(|_| {
-            let (store, over, payload) = (store.clone(), over.clone(), payload.clone());
-            tokio::spawn(async move {
-                let mut acknowledged = Vec::new();
-                // Not for ever: a test that hangs must not fill the disk.
-                while !over.load(Ordering::Relaxed) && acknowledged.len() < 5_000 {
-                    let began = Instant::now();
-                    let job = NewJob { payload: payload.clone(), ..job(NOON) };
-                    let id = job.id;
-                    store.intake(job).await.unwrap();
-                    acknowledged.push((id, Instant::now(), began.elapsed()));
-                }
-                acknowledged
-            })
-        })
-        .collect();
-    levqor_testkit::wait_until(LIMIT, || async { store.live_counts().await.unwrap().queued > 15_200 }).await;
+async fn nothing_is_restored_into_the_database_of_another_program() {
+    let world = World::postgres().await;
+    let dump = world.copied().await;
+    let url = levqor_testkit::postgres_url().await;
+    let theirs = Location::Postgres(url.clone());
+    run_postgres(&url, "create table users (id bigint); ").await;
+    run_postgres(&url, "insert into users values (7)").await;
 
-    let began = Instant::now();
-    let written = backup::copy(&location, &target, &Stop::default()).await.unwrap();
-    let took = began.elapsed();
-    over.store(true, Ordering::Relaxed);
-    let mut acknowledged = Vec::new();
-    for load in loads {
-        acknowledged.extend(load.await.unwrap());
-    }
+    let refusals = [why(backup::losses(&theirs, &dump).await), why(backup::put_postgres(&url, &dump).await)];
 
-    assert_eq!(backup::check(&target).await.unwrap(), written);
-    let copy = rusqlite::Connection::open(&target).unwrap();
-    let mut statement = copy.prepare("select id from jobs").unwrap();
-    let inside: BTreeSet<String> =
-        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    let missed =
-        acknowledged.iter().filter(|(id, at, _)| *at < began && !inside.contains(&id.to_string())).count();
-    assert_eq!(missed, 0, "acknowledged before the backup began");
-    let during: Vec<Duration> = acknowledged
-        .iter()
-        .filter(|(_, at, _)| (began..began + took).contains(at))
-        .map(|(.., time)| *time)
-        .collect();
-    assert!(during.len() > 20, "{} intakes in {took:?}", during.len());
-    let slowest = during.iter().max().unwrap();
-    assert!(*slowest < took.max(Duration::from_secs(2)), "an intake took {slowest:?}, the backup {took:?}");
+    for what in refusals {
+        assert!(what.contains("another program") && what.contains("the table users"), "{what}");
+    }
+    assert_eq!(run_postgres(&url, "select id from users").await[0].get::<_, i64>(0), 7);
 }
 
 #[tokio::test]

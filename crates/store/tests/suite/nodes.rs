@@ -380,6 +380,8 @@ async fn the_database_of_another_program_is_refused_in_one_line() {
         ("create table users (id text primary key)", "the table users"),
         ("create table migrations (id bigint, batch bigint)", "the table migrations"),
         ("create view settings as select 1 as one", "the view settings"),
+        ("create table songs (title text)", "the table songs"),
+        ("create sequence numbers", "the sequence numbers"),
     ] {
         let url = levqor_testkit::postgres_url().await;
         run_postgres(&url, script).await;
@@ -390,4 +392,21 @@ async fn the_database_of_another_program_is_refused_in_one_line() {
         assert!(what.starts_with("the PostgreSQL database cannot be used: "), "{what}");
         assert!(what.contains(named) && what.contains("another program") && !what.contains('\n'), "{what}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_extension_brought_is_no_other_program_and_other_schemas_are_their_own() {
+    let url = levqor_testkit::postgres_url().await;
+    // Comes with the server: one view, in the schema that we use.
+    let extended =
+        run_postgres(&url, "select 1 from pg_available_extensions where name = 'pg_stat_statements'").await;
+    if !extended.is_empty() {
+        run_postgres(&url, "create extension pg_stat_statements").await;
+    }
+    run_postgres(&url, "create schema theirs").await;
+    run_postgres(&url, "create table theirs.jobs (id bigint)").await;
+
+    let store = Store::open(&Location::Postgres(url), "a").await.unwrap();
+
+    put(&store, job(NOON)).await;
 }

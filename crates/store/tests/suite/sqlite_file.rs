@@ -156,15 +156,25 @@ async fn another_program_may_read_the_live_file() {
     assert_eq!((seen, still), (1, 1), "its snapshot holds while we write");
 }
 
+const FITTING_USERS_AND_MORE: &str = "create table users (id text primary key, email text unique not null, name text, locale text, \
+    currency text, meta text, created_at real, updated_at real); create unique index by_email on users (email); \
+    create table invoices (id integer primary key, user text references users (id))";
+const FITTING_USERS_AND_A_TRIGGER: &str = "create table users (id text primary key, email text unique not null, name text, \
+    locale text, currency text, meta text, created_at real, updated_at real); \
+    create trigger watch after delete on users begin select 1; end";
+
 #[tokio::test]
 async fn the_file_of_another_program_is_refused_in_one_line_and_left_alone() {
     let cases = [
         ("create table jobs (id integer primary key, title text)", "the table jobs"),
-        ("create table Steps (n integer)", "the table steps"),
-        ("create table a (x); create view settings as select * from a", "the view settings"),
+        ("create table Steps (n integer)", "the table Steps"),
+        ("create table a (x); create view settings as select * from a", "the table a"),
+        ("create view settings as select 1 as one", "the view settings"),
         ("create table migrations (id integer, batch integer)", "the table migrations"),
         ("create table users (id text, email text)", "the table users without a column name"),
-        ("create table people (x); create view users as select * from people", "the view users"),
+        ("create view users as select 1 as id", "the view users"),
+        (FITTING_USERS_AND_MORE, "the table invoices"),
+        (FITTING_USERS_AND_A_TRIGGER, "the trigger watch"),
         ("create table bookmarks (url text); create index urls on bookmarks (url)", "the table bookmarks"),
     ];
     for (script, named) in cases {
