@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Output, Part, Role};
+use super::ask::{Ask, Choice, Output, Part, Role};
 use super::gather::Gather;
 
 /// The body of a request.
@@ -22,6 +22,12 @@ pub fn render(ask: &Ask, output_tokens: u64, stream: bool) -> Value {
     if let Some(temperature) = &ask.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
     }
+    if let Some(top_p) = &ask.top_p {
+        body.insert("top_p".to_owned(), json!(top_p));
+    }
+    if !ask.stop.is_empty() {
+        body.insert("stop_sequences".to_owned(), json!(ask.stop));
+    }
     if let Output::Schema(schema) = &ask.output {
         body.insert("output_config".to_owned(), json!({"format": {"type": "json_schema", "schema": schema}}));
     }
@@ -34,8 +40,25 @@ pub fn render(ask: &Ask, output_tokens: u64, stream: bool) -> Value {
             })
             .collect();
         body.insert("tools".to_owned(), json!(tools));
+        if let Some(choice) = tool_choice(ask) {
+            body.insert("tool_choice".to_owned(), choice);
+        }
     }
     Value::Object(body)
+}
+
+fn tool_choice(ask: &Ask) -> Option<Value> {
+    let mut choice = match &ask.choice {
+        Choice::Never => return Some(json!({"type": "none"})),
+        Choice::Auto if !ask.one_call => return None,
+        Choice::Auto => json!({"type": "auto"}),
+        Choice::Required => json!({"type": "any"}),
+        Choice::Named(name) => json!({"type": "tool", "name": name}),
+    };
+    if ask.one_call {
+        choice["disable_parallel_tool_use"] = json!(true);
+    }
+    Some(choice)
 }
 
 fn messages(ask: &Ask) -> Vec<Value> {

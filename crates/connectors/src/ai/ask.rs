@@ -74,6 +74,20 @@ pub enum Output {
     Json,
 }
 
+/// Which tools the model may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// As it likes.
+    #[default]
+    Auto,
+    /// None of them.
+    Never,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
 /// One request to a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ask {
@@ -83,7 +97,14 @@ pub struct Ask {
     pub messages: Vec<Message>,
     pub output: Output,
     pub temperature: Option<Number>,
+    pub top_p: Option<Number>,
+    /// Texts at which the answer ends.
+    pub stop: Vec<String>,
     pub tools: Vec<Tool>,
+    /// Counts where there are tools; so does `one_call`.
+    pub choice: Choice,
+    /// No more than one tool in an answer.
+    pub one_call: bool,
 }
 
 impl Ask {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Message, Output, Part, Role};
+use super::ask::{Ask, Choice, Message, Output, Part, Role};
 use super::gather::{Finish, Gather};
 use super::provider::Dialect;
 
@@ -19,6 +19,12 @@ pub fn render(ask: &Ask, dialect: &Dialect, output_tokens: u64, stream: bool) ->
     body.insert(dialect.limit_field.to_owned(), json!(output_tokens));
     if let Some(temperature) = &ask.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
+    }
+    if let Some(top_p) = &ask.top_p {
+        body.insert("top_p".to_owned(), json!(top_p));
+    }
+    if !ask.stop.is_empty() {
+        body.insert("stop".to_owned(), json!(ask.stop));
     }
     if dialect.has_tiers {
         body.insert("service_tier".to_owned(), json!("default"));
@@ -49,6 +55,18 @@ pub fn render(ask: &Ask, dialect: &Dialect, output_tokens: u64, stream: bool) ->
             })
             .collect();
         body.insert("tools".to_owned(), json!(tools));
+        let choice = match &ask.choice {
+            Choice::Auto => None,
+            Choice::Never => Some(json!("none")),
+            Choice::Required => Some(json!("required")),
+            Choice::Named(name) => Some(json!({"type": "function", "function": {"name": name}})),
+        };
+        if let Some(choice) = choice {
+            body.insert("tool_choice".to_owned(), choice);
+        }
+        if ask.one_call {
+            body.insert("parallel_tool_calls".to_owned(), json!(false));
+        }
     }
     Value::Object(body)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Message, Output, Part, Role};
+use super::ask::{Ask, Choice, Message, Output, Part, Role};
 use super::gather::{Finish, Gather};
 
 /// The body of a request; the model stands in the path.
@@ -12,6 +12,12 @@ pub fn render(ask: &Ask, output_tokens: u64) -> Value {
     config.insert("candidateCount".to_owned(), json!(1));
     if let Some(temperature) = &ask.temperature {
         config.insert("temperature".to_owned(), json!(temperature));
+    }
+    if let Some(top_p) = &ask.top_p {
+        config.insert("topP".to_owned(), json!(top_p));
+    }
+    if !ask.stop.is_empty() {
+        config.insert("stopSequences".to_owned(), json!(ask.stop));
     }
     match &ask.output {
         Output::Text => {}
@@ -37,6 +43,15 @@ pub fn render(ask: &Ask, output_tokens: u64) -> Value {
             })
             .collect();
         body["tools"] = json!([{"functionDeclarations": tools}]);
+        let calling = match &ask.choice {
+            Choice::Auto => None,
+            Choice::Never => Some(json!({"mode": "NONE"})),
+            Choice::Required => Some(json!({"mode": "ANY"})),
+            Choice::Named(name) => Some(json!({"mode": "ANY", "allowedFunctionNames": [name]})),
+        };
+        if let Some(calling) = calling {
+            body["toolConfig"] = json!({"functionCallingConfig": calling});
+        }
     }
     body
 }

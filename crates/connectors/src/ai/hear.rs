@@ -3,6 +3,8 @@
 //! The body has been vetted before. What the other wire cannot say is refused by name; what is only advice (how hard to think,
 //! a seed, names for caches and accounts) is left out.
 
+mod wishes;
+
 use std::collections::HashMap;
 
 use levqor_core::money::Wire;
@@ -22,8 +24,8 @@ fn untold(at: impl Into<String>, why: impl Into<String>) -> Untold {
     Untold { at: at.into(), why: why.into() }
 }
 
-/// Reads a vetted body of `wire`; `model` is the provider's name of the model.
-pub fn hear(wire: Wire, body: &str, model: &str) -> Result<Ask, Untold> {
+/// Reads a vetted body of `wire` for a provider that speaks `to`; `model` is the provider's name of the model.
+pub fn hear(wire: Wire, body: &str, model: &str, to: Wire) -> Result<Ask, Untold> {
     let Ok(Value::Object(body)) = serde_json::from_str(body) else {
         return Err(untold("the body", "it is no object"));
     };
@@ -31,10 +33,8 @@ pub fn hear(wire: Wire, body: &str, model: &str) -> Result<Ask, Untold> {
         Wire::Anthropic => messages(&body)?,
         _ => chat(&body)?,
     };
+    wishes::hear(wire, &body, to, &mut ask)?;
     model.clone_into(&mut ask.model);
-    if let Some(Value::Number(temperature)) = body.get("temperature") {
-        ask.temperature = Some(temperature.clone());
-    }
     Ok(ask)
 }
 
@@ -61,8 +61,6 @@ fn chat(body: &Map<String, Value>) -> Result<Ask, Untold> {
         body,
         &[
             ("n", &["1"]),
-            ("stop", &[]),
-            ("top_p", &["1", "1.0"]),
             ("top_k", &[]),
             ("min_p", &[]),
             ("frequency_penalty", &["0", "0.0"]),
@@ -70,13 +68,12 @@ fn chat(body: &Map<String, Value>) -> Result<Ask, Untold> {
             ("logit_bias", &["{}"]),
             ("logprobs", &["false"]),
             ("top_logprobs", &["0"]),
-            ("tool_choice", &["\"auto\""]),
-            ("parallel_tool_calls", &["true"]),
             ("functions", &[]),
             ("function_call", &[]),
             ("audio", &[]),
             ("modalities", &["[\"text\"]"]),
             ("service_tier", &["\"auto\"", "\"default\""]),
+            ("store", &["false"]),
         ],
     )?;
     let mut ask =
@@ -97,8 +94,18 @@ fn chat(body: &Map<String, Value>) -> Result<Ask, Untold> {
     let mut system = Vec::new();
     for (place, message) in array(body.get("messages")).iter().enumerate() {
         let at = format!("messages[{place}]");
-        let content = chat_parts(&at, &message["content"])?;
-        match message["role"].as_str().unwrap_or_default() {
+        let mut content = chat_parts(&at, &message["content"])?;
+        let role = message["role"].as_str().unwrap_or_default();
+        if role != "tool" && message["name"].is_string() {
+            return Err(untold(format!("{at}.name"), "who speaks is known by the role alone"));
+        }
+        if !message["function_call"].is_null() {
+            return Err(untold(format!("{at}.function_call"), "send tool_calls"));
+        }
+        if let Some(refusal) = message["refusal"].as_str() {
+            content.push(Part::Text(refusal.to_owned()));
+        }
+        match role {
             "system" | "developer" => system.push(words(&at, &content)?),
             "user" => push(&mut ask, Role::User, content),
             "assistant" => {
@@ -147,6 +154,7 @@ fn chat_parts(at: &str, content: &Value) -> Result<Vec<Part>, Untold> {
         let at = format!("{at}.content[{place}]");
         parts.push(match part["type"].as_str().unwrap_or_default() {
             "text" => Part::Text(text(&part["text"])),
+            "refusal" => Part::Text(text(&part["refusal"])),
             "image_url" => {
                 let (media_type, data) = data_address(&part["image_url"]["url"]).ok_or_else(|| {
                     untold(format!("{at}.image_url"), "send the image itself, as data:image/…;base64,…")
@@ -170,17 +178,7 @@ fn data_address(url: &Value) -> Option<(String, String)> {
 // ---- Anthropic's messages ----------------------------------------------------------------------------------------
 
 fn messages(body: &Map<String, Value>) -> Result<Ask, Untold> {
-    neutral(
-        body,
-        &[
-            ("stop_sequences", &["[]"]),
-            ("top_p", &["1", "1.0"]),
-            ("top_k", &[]),
-            ("tool_choice", &["{\"type\":\"auto\"}"]),
-            ("inference_geo", &["\"global\""]),
-            ("speed", &["\"standard\""]),
-        ],
-    )?;
+    neutral(body, &[("top_k", &[]), ("inference_geo", &["\"global\""]), ("speed", &["\"standard\""])])?;
     let mut ask = Ask::default();
     let schema = body.get("output_config").map_or(&Value::Null, |config| &config["format"]["schema"]);
     if !schema.is_null() {
@@ -222,6 +220,9 @@ fn blocks(at: &str, content: &Value, names: &mut HashMap<String, String>) -> Res
     for (place, block) in array(Some(content)).iter().enumerate() {
         let at = format!("{at}.content[{place}]");
         let source = &block["source"];
+        if block["citations"]["enabled"] == true {
+            return Err(untold(format!("{at}.citations"), "other providers cite nothing"));
+        }
         match block["type"].as_str().unwrap_or_default() {
             "text" => parts.push(Part::Text(text(&block["text"]))),
             kind @ ("image" | "document") => {
@@ -240,7 +241,10 @@ fn blocks(at: &str, content: &Value, names: &mut HashMap<String, String>) -> Res
             "tool_result" => {
                 let call = text(&block["tool_use_id"]);
                 let name = names.get(&call).cloned().unwrap_or_default();
-                let content = words(&at, &blocks(&at, &block["content"], names)?)?;
+                let mut content = words(&at, &blocks(&at, &block["content"], names)?)?;
+                if block["is_error"] == true {
+                    content.insert_str(0, "Error: ");
+                }
                 parts.push(Part::Result { call, name, content });
             }
             // Another model has no use for the thoughts of this one.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::ask::{Ask, Output, Part, Role};
+use super::ask::{Ask, Choice, Output, Part, Role};
 use super::gather::{Finish, Gather, error_word};
 
 /// The body of a request. Nothing is kept at the provider (`store: false`).
@@ -21,6 +21,9 @@ pub fn render(ask: &Ask, output_tokens: u64, stream: bool) -> Value {
     }
     if let Some(temperature) = &ask.temperature {
         body.insert("temperature".to_owned(), json!(temperature));
+    }
+    if let Some(top_p) = &ask.top_p {
+        body.insert("top_p".to_owned(), json!(top_p));
     }
     let format = match &ask.output {
         Output::Text => None,
@@ -42,6 +45,18 @@ pub fn render(ask: &Ask, output_tokens: u64, stream: bool) -> Value {
             })
             .collect();
         body.insert("tools".to_owned(), json!(tools));
+        let choice = match &ask.choice {
+            Choice::Auto => None,
+            Choice::Never => Some(json!("none")),
+            Choice::Required => Some(json!("required")),
+            Choice::Named(name) => Some(json!({"type": "function", "name": name})),
+        };
+        if let Some(choice) = choice {
+            body.insert("tool_choice".to_owned(), choice);
+        }
+        if ask.one_call {
+            body.insert("parallel_tool_calls".to_owned(), json!(false));
+        }
     }
     Value::Object(body)
 }

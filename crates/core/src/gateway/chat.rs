@@ -1,6 +1,6 @@
 //! OpenAI's chat completions.
 
-use super::fields::{Fields, Items};
+use super::fields::{Fields, Items, compact};
 use super::measure::{Measure, image_address};
 use super::{Refused, To, USUAL_OUTPUT_TOKENS, Vetted};
 use crate::json;
@@ -70,15 +70,8 @@ const OURS: [&str; 5] = ["model", "max_tokens", "max_completion_tokens", "servic
 
 /// Vets a body of `POST /v1/chat/completions`.
 pub fn vet_chat(body: &str) -> Result<Vetted, Refused> {
-    let text = json::compact(body)
-        .map_err(|error| Refused { at: String::new(), message: format!("the body is no JSON: {error}") })?;
-    let fields = Fields::of("", &text)?;
-    for (name, why) in BARRED {
-        if fields.raw(name).is_some() {
-            return Err(fields.barred(name, why));
-        }
-    }
-    fields.only(&[&PLAIN[..], &MEASURED[..], &BARRED.map(|(name, _)| name)[..]].concat())?;
+    let text = compact(body)?;
+    let fields = Fields::of_body(&text, &BARRED, &[&PLAIN, &MEASURED])?;
     let model = fields.required("model")?.into_owned();
     let mut measure = Measure::default();
     messages(&fields, &model, &mut measure)?;

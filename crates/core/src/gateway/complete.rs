@@ -1,9 +1,8 @@
 //! One call in our own words: `POST /api/v1/ai/complete`.
 
-use super::fields::{Fields, refused};
+use super::fields::{Fields, compact, refused};
 use super::{Refused, tags};
 use crate::job::Tags;
-use crate::json;
 
 const MEMBERS: [&str; 11] = [
     "model",
@@ -50,8 +49,7 @@ pub struct Complete {
 
 /// Reads the body.
 pub fn parse_complete(body: &str) -> Result<Complete, Refused> {
-    let text = json::compact(body)
-        .map_err(|error| Refused { at: String::new(), message: format!("the body is no JSON: {error}") })?;
+    let text = compact(body)?;
     let fields = Fields::of("", &text)?;
     fields.only(&MEMBERS)?;
     let mut tags = Tags::new();

@@ -14,7 +14,26 @@ pub(super) struct Fields<'a> {
     members: Vec<(Cow<'a, str>, &'a str)>,
 }
 
+/// The body without what nobody means by it: spaces.
+pub(super) fn compact(body: &str) -> Result<String, Refused> {
+    json::compact(body).map_err(|error| refused("", format!("the body is no JSON: {error}")))
+}
+
 impl<'a> Fields<'a> {
+    /// A whole body. `barred` are members with the reason why they are not taken; beside `allowed` there may be none.
+    pub fn of_body(text: &'a str, barred: &[(&str, &str)], allowed: &[&[&str]]) -> Result<Self, Refused> {
+        let fields = Fields::of("", text)?;
+        for (name, why) in barred {
+            if fields.raw(name).is_some() {
+                return Err(fields.barred(name, why));
+            }
+        }
+        // They may be there as null.
+        let null: Vec<&str> = barred.iter().map(|(name, _)| *name).collect();
+        fields.only(&[&allowed.concat()[..], &null[..]].concat())?;
+        Ok(fields)
+    }
+
     /// `at` is the place of the object itself, empty for the body.
     pub fn of(at: &str, raw: &'a str) -> Result<Self, Refused> {
         let Some(entries) = json::entries(raw) else {

@@ -1,6 +1,6 @@
 //! Anthropic's messages.
 
-use super::fields::{Fields, refused};
+use super::fields::{Fields, compact, refused};
 use super::measure::{IMAGES, Measure, image_address};
 use super::{Refused, To, USUAL_OUTPUT_TOKENS, Vetted};
 use crate::json;
@@ -49,15 +49,8 @@ const OURS: [&str; 4] = ["model", "max_tokens", "service_tier", "thinking"];
 
 /// Vets a body of `POST /v1/messages`.
 pub fn vet_messages(body: &str) -> Result<Vetted, Refused> {
-    let text = json::compact(body)
-        .map_err(|error| Refused { at: String::new(), message: format!("the body is no JSON: {error}") })?;
-    let fields = Fields::of("", &text)?;
-    for (name, why) in BARRED {
-        if fields.raw(name).is_some() {
-            return Err(fields.barred(name, why));
-        }
-    }
-    fields.only(&[&PLAIN[..], &MEASURED[..], &BARRED.map(|(name, _)| name)[..]].concat())?;
+    let text = compact(body)?;
+    let fields = Fields::of_body(&text, &BARRED, &[&PLAIN, &MEASURED])?;
     let model = fields.required("model")?.into_owned();
     let requested = fields.count("max_tokens", 1, MAX_OUTPUT)?;
     let mut measure = Measure::default();

@@ -86,6 +86,8 @@ fn edition(document: &Value, modified_ms: i64) -> File {
 /// Adds to every operation the refusals that its kind of route shares, unless it describes that status itself.
 fn complete(document: &mut Value) {
     let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) else { return };
+    // The router's word for "and all that follows"; a document has none.
+    *paths = std::mem::take(paths).into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for (path, item) in paths.iter_mut() {
         let Some(item) = item.as_object_mut() else { continue };
         for (method, operation) in item.iter_mut() {

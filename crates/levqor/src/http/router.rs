@@ -19,8 +19,8 @@ use utoipa_axum::routes;
 use super::App;
 use super::api::{
     ai, ai_calls, audit, backups, batch, billing, budgets, completion, connect, connections, costs,
-    documents, emails, figures, health, intake, job_costs, jobs, keys, meter, prices, quarantine, reconcile,
-    simulate, status, users, workflows,
+    documents, emails, figures, health, intake, job_costs, jobs, keys, meter, models, prices, quarantine,
+    reconcile, simulate, status, users, workflows,
 };
 use super::context::Context;
 use super::error::ApiError;
@@ -51,7 +51,9 @@ pub fn routes(environment: Environment) -> OpenApiRouter<Arc<App>> {
         .routes(needs(Ai, routes!(ai::complete)))
         .routes(needs(Ai, routes!(ai::chat_completions)))
         .routes(needs(Ai, routes!(ai::messages)))
-        .routes(needs(Ai, routes!(ai::list_models)))
+        .routes(needs(Ai, routes!(ai::count_tokens)))
+        .routes(needs(Ai, routes!(models::list_models)))
+        .routes(needs(Ai, routes!(models::get_model)))
         // Holders of a key: looking after it.
         .routes(needs(Read, routes!(jobs::list_jobs)))
         .routes(needs(Read, routes!(jobs::get_job)))

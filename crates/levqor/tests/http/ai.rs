@@ -5,6 +5,7 @@ mod answers;
 mod complete;
 mod faults;
 mod limits;
+mod looks;
 mod once;
 mod refusals;
 mod sdks;

@@ -59,6 +59,7 @@ pub(super) fn build(
         output,
         temperature: step.temperature.clone(),
         tools: step.tools.iter().zip(&rendered.fixed).map(|(tool, fixed)| offer(tool, fixed)).collect(),
+        ..Ask::default()
     }
 }
 

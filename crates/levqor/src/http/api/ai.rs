@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use http::StatusCode;
 use levqor_core::gateway::{Refused, Vetted, vet_chat, vet_messages};
 use levqor_core::money::Wire;
 use serde::Serialize;
@@ -99,57 +99,30 @@ async fn on_wire(
     answered.await.unwrap_or_else(|error: ApiError| error.on_wire(wire))
 }
 
-/// A model, in a shape that OpenAI's and Anthropic's SDKs both read.
+/// How many tokens a body of `POST /v1/messages` has at most.
 #[derive(Serialize, ToSchema)]
-pub struct ModelView {
-    created: i64,
-    #[schema(example = "1970-01-01T00:00:00Z")]
-    created_at: &'static str,
-    display_name: String,
-    #[schema(example = "openai/gpt-6-sol")]
-    id: String,
-    #[schema(example = "model")]
-    object: &'static str,
-    #[schema(example = "openai")]
-    owned_by: String,
-    r#type: &'static str,
+pub struct TokenCount {
+    #[schema(example = 211)]
+    input_tokens: u64,
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct ModelList {
-    data: Vec<ModelView>,
-    first_id: Option<String>,
-    has_more: bool,
-    last_id: Option<String>,
-    #[schema(example = "list")]
-    object: &'static str,
-}
-
-/// List the models that have a price and a configured provider.
-#[utoipa::path(get, path = "/v1/models", tag = "ai", security(("BearerKey" = []), ("ApiKey" = [])),
-    responses((status = 200, body = ModelList),
+/// Say how many tokens a request of Anthropic's wire has at most, as budgets count them. Nobody is called and nothing charged.
+#[utoipa::path(post, path = "/v1/messages/count_tokens", tag = "ai", security(("ApiKey" = []), ("BearerKey" = [])), request_body = Object,
+    responses((status = 200, body = TokenCount),
+        (status = 400, description = "A member has no bound, or is wrong", body = WireError),
         (status = 401, description = "No valid key", body = WireError),
-        (status = 403, description = "A key without the scope `ai`", body = WireError)))]
-pub async fn list_models(State(app): State<Arc<App>>, context: Context, headers: HeaderMap) -> Response {
-    let listed = async {
-        app.require_ai_key(&context, &headers, true)?;
-        let models = app.engine.ai().models().await?;
-        let view = |model: levqor_engine::ai::Model| {
-            let id = format!("{}/{}", model.provider, model.price.model);
-            ModelView {
-                created: 0,
-                created_at: "1970-01-01T00:00:00Z",
-                display_name: id.clone(),
-                id,
-                object: "model",
-                owned_by: model.provider,
-                r#type: "model",
-            }
-        };
-        let data: Vec<ModelView> = models.into_iter().map(view).collect();
-        let (first_id, last_id) = (data.first().map(|it| it.id.clone()), data.last().map(|it| it.id.clone()));
-        let list = ModelList { data, first_id, has_more: false, last_id, object: "list" };
-        Ok::<_, ApiError>(json(StatusCode::OK, &list).into_response())
+        (status = 403, description = "A key without the scope `ai`", body = WireError),
+        (status = 404, description = "No such model", body = WireError),
+        (status = 408, description = "The body came too slowly", body = WireError),
+        (status = 413, description = "The body is too large", body = WireError),
+        (status = 422, description = "Nobody knows what the model costs", body = WireError),
+        (status = 429, description = "Too many calls; see `Retry-After`", body = WireError)))]
+pub async fn count_tokens(State(app): State<Arc<App>>, context: Context, request: Request) -> Response {
+    let counted = async {
+        let entered = app.enter_ai(&context, request, true).await?;
+        let vetted = vet_messages(&entered.body)?;
+        let input_tokens = app.count_vetted(entered, vetted).await?;
+        Ok(json(StatusCode::OK, &TokenCount { input_tokens }))
     };
-    listed.await.unwrap_or_else(|error| error.on_wire(Wire::OpenAiChat))
+    counted.await.unwrap_or_else(|error: ApiError| error.on_wire(Wire::Anthropic))
 }

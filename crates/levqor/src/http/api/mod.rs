@@ -20,6 +20,7 @@ pub mod job_costs;
 pub mod jobs;
 pub mod keys;
 pub mod meter;
+pub mod models;
 pub mod prices;
 pub mod quarantine;
 pub mod query;

@@ -22,6 +22,8 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// Others' calls end within seconds, as a rule.
 const BUSY_SECS: u64 = 2;
 const BUSY_MS: i64 = 2_000;
+/// So much of a model's name is repeated.
+const MODEL_CHARS: usize = 120;
 /// A person has to look first.
 const QUARANTINE_MS: i64 = 300_000;
 
@@ -42,9 +44,14 @@ impl ApiError {
     pub fn no_wire_path(path: &str) -> Self {
         let path: String = path.chars().filter(|c| c.is_ascii_graphic()).take(80).collect();
         let message = format!(
-            "there is no {path} here; there are POST /v1/chat/completions, POST /v1/messages and GET /v1/models"
+            "there is no {path} here; there are POST /v1/chat/completions, POST /v1/messages, POST /v1/messages/count_tokens and GET /v1/models"
         );
         ApiError::named(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 404: nothing of this name can be called.
+    pub fn unknown_model(name: &str) -> Self {
+        UnknownModel::None(name.chars().take(MODEL_CHARS).collect()).into()
     }
 
     /// 409: the same question came with this key before, and its answer is still on its way.

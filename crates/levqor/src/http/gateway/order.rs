@@ -42,14 +42,34 @@ impl App {
     /// Holds what the vetted request can cost at most.
     pub async fn hold_vetted(&self, path: &str, entered: Entered, vetted: Vetted) -> Result<Held<Asked>> {
         let once = Once::of(path, &entered, vetted.user.as_deref(), vetted.stream)?;
+        let (wire, stream, wants_usage) = (vetted.wire, vetted.stream, vetted.wants_usage);
+        let (order, is_raw) = self.order_vetted(entered, vetted).await?;
+        let model = format!("{}/{}", order.provider, order.model);
+        Ok(match self.hold_once(once.as_ref(), order).await? {
+            Held::Told(response) => Held::Told(response),
+            Held::Ready(ready) => {
+                Held::Ready(Asked { ready, wire, stream, is_raw, wants_usage, model, once })
+            }
+        })
+    }
+
+    /// How many tokens the vetted request has at most. Nobody is called.
+    pub async fn count_vetted(&self, entered: Entered, vetted: Vetted) -> Result<u64> {
+        let (order, _) = self.order_vetted(entered, vetted).await?;
+        let bound = self.engine.ai().bound(order).await;
+        let bound = bound.map_err(|not_held| ApiError::not_held(not_held, self.clock.now_ms()))?;
+        Ok(bound.input_tokens)
+    }
+
+    /// The order for a vetted request, and whether it goes out in the caller's own words.
+    async fn order_vetted(&self, entered: Entered, vetted: Vetted) -> Result<(Order, bool)> {
         let Entered { key, tags, headers, .. } = entered;
         let found = self.find_ai_model(&vetted.model).await?;
         let provider = self.find_ai_provider(&found)?;
         let betas = headers.get(BETA).and_then(|value| value.to_str().ok()).unwrap_or_default();
         vet_betas(betas)?;
-        let (wire, stream, wants_usage) = (vetted.wire, vetted.stream, vetted.wants_usage);
+        let (wire, stream) = (vetted.wire, vetted.stream);
         let is_raw = provider.wire == wire;
-        let model = format!("{}/{}", found.provider, found.model);
         let (wish, terms, user) = (vetted.wish, vetted.terms, vetted.user.clone());
         let body = if is_raw {
             let betas = (BETA.to_owned(), betas.to_owned());
@@ -57,17 +77,11 @@ impl App {
                 if betas.1.is_empty() || wire != Wire::Anthropic { Vec::new() } else { vec![betas] };
             Body::Raw(RawBody { vetted, headers })
         } else {
-            Body::Ask(hear(wire, vetted.text(), &found.model)?)
+            Body::Ask(hear(wire, vetted.text(), &found.model, provider.wire)?)
         };
         // A whole answer shows no life before its end.
         let limits = if is_raw && !stream { self.ai_limits_whole() } else { self.ai_limits() };
-        let order = Order { body, wish, terms, user, tags, ..self.ai_order(found, key, limits) };
-        Ok(match self.hold_once(once.as_ref(), order).await? {
-            Held::Told(response) => Held::Told(response),
-            Held::Ready(ready) => {
-                Held::Ready(Asked { ready, wire, stream, is_raw, wants_usage, model, once })
-            }
-        })
+        Ok((Order { body, wish, terms, user, tags, ..self.ai_order(found, key, limits) }, is_raw))
     }
 
     /// A hold, or the answer that this very question had before.

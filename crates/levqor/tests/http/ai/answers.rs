@@ -143,7 +143,7 @@ async fn models_are_listed_as_both_vendors_sdks_expect_and_other_paths_say_what_
     assert!(!ids.iter().any(|id| id.starts_with("mistral/") || id.contains("embedding")), "{ids:?}");
     assert_eq!((&list["data"][0]["object"], &list["data"][0]["type"]), (&json!("model"), &json!("model")));
     for (method, path) in
-        [("POST", "/v1/embeddings"), ("GET", "/v1/nothing"), ("POST", "/v1/messages/count_tokens")]
+        [("POST", "/v1/embeddings"), ("GET", "/v1/nothing"), ("POST", "/v1/messages/batches")]
     {
         let reply = world.client().send(method, path, &[], "").await;
         assert_eq!(reply.status, 404, "{path}");

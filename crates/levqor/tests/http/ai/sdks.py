@@ -51,8 +51,15 @@ def chats():
         {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
         {"role": "tool", "tool_call_id": "c1", "content": "a cat"},
     ]
-    for model in ["gpt-6-sol", "anthropic/claude-sonnet-5"]:
-        client.chat.completions.create(model=model, messages=history, tools=[tool])
+    for model in ["gpt-6-sol", "anthropic/claude-sonnet-5", "gemini/gemini-3.5-flash"]:
+        client.chat.completions.create(model=model, messages=history, tools=[tool], tool_choice="required", stop=["END"], top_p=0.5)
+    one = {"model": "gpt-6-sol", "messages": HELLO, "extra_headers": {"Idempotency-Key": "sdk-1"}}
+    assert client.chat.completions.create(**one) == client.chat.completions.create(**one)
+    replayed = [list(client.chat.completions.create(**one | {"stream": True, "extra_headers": {"Idempotency-Key": "sdk-2"}})) for _ in range(2)]
+    assert replayed[0] == replayed[1]
+    raised(openai.UnprocessableEntityError, lambda: client.chat.completions.create(**one | {"seed": 1}))
+    assert client.models.retrieve("openai/gpt-6-sol").id == "openai/gpt-6-sol"
+    raised(openai.NotFoundError, lambda: client.models.retrieve("openai/gpt-7"))
 
     raised(openai.BadRequestError, lambda: client.chat.completions.create(model="gpt-6-sol", messages=HELLO, web_search_options={}))
     raised(openai.NotFoundError, lambda: client.chat.completions.create(model="gpt-7", messages=HELLO))
@@ -92,6 +99,12 @@ def messages():
     bearer = anthropic.Anthropic(base_url=RICH, api_key=None, auth_token=KEY)
     assert bearer.messages.create(model="claude-sonnet-5", messages=HELLO, max_tokens=9).content
     assert "anthropic/claude-sonnet-5" in [model.id for model in client.models.list()]
+
+    assert client.models.retrieve("anthropic/claude-sonnet-5").max_tokens > 0
+    raised(anthropic.NotFoundError, lambda: client.models.retrieve("claude-nothing"))
+    for model in ["claude-sonnet-5", "openai/gpt-6-sol"]:
+        counted = client.messages.count_tokens(model=model, messages=HELLO, system="Be brief")
+        assert counted.input_tokens >= client.messages.create(model=model, messages=HELLO, system="Be brief", max_tokens=9).usage.input_tokens
 
     search = {"type": "web_search_20250305", "name": "web_search"}
     ask = lambda **more: client.messages.create(**({"model": "claude-sonnet-5", "messages": HELLO, "max_tokens": 9} | more))
