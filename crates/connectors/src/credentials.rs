@@ -92,6 +92,17 @@ fn stored_name(vendor: Vendor, stored: &SecretText) -> String {
     format!("{} {}", vendor.name(), levqor_core::seal::digest(stored))
 }
 
+/// The key of an AI provider: the member `token` of a request, or of what [`ai_key_to_stored`] gave.
+pub fn read_ai_key(provider: &str, body: &Map<String, Value>) -> Result<SecretText, Error> {
+    secret_member(body, "token")?
+        .ok_or_else(|| Error::invalid("/token", format!("token required (API key of {provider})")))
+}
+
+/// The key as it is sealed.
+pub fn ai_key_to_stored(key: &SecretText) -> SecretText {
+    SecretText::new(json!({"token": key.expose()}).to_string())
+}
+
 /// A text that is there and not empty.
 pub(crate) fn text_member(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Error> {
     match members.get(name) {

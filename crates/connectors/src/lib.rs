@@ -43,6 +43,6 @@ mod telegram;
 pub use ask::{Ask, Source};
 pub use connect::{Bases, Connectors, Error, LIMIT_MS, Terms};
 pub use cost_reports::CostReport;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, ai_key_to_stored, read_ai_key};
 pub use failure::{Again, Failure};
 pub use stripe::{Meter, Metered};

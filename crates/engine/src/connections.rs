@@ -2,11 +2,11 @@
 //! one door to a vendor, for the API and for steps.
 
 use levqor_connectors::catalogue::Vendor;
-use levqor_connectors::{Ask, Credentials, Error as CallError, Source, Terms};
+use levqor_connectors::{Ask, Credentials, Error as CallError, Source, Terms, ai_key_to_stored, read_ai_key};
 use levqor_core::audit::Actor;
 use levqor_core::connection::{NAME_RULE, is_name, record};
 use levqor_core::json::compact;
-use levqor_core::seal::{Keyring, SecretText};
+use levqor_core::seal::{Keyring, SecretText, fingerprint};
 use levqor_store::{ConnectionRow, NewConnection, PutConnection, Resealed, Store};
 use serde_json::{Map, Value};
 
@@ -36,6 +36,28 @@ pub enum ConnectError {
     Store(#[from] levqor_store::Error),
 }
 
+impl ConnectError {
+    /// A stable word for records.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            ConnectError::UnknownConnection { .. } => "unknown_connection",
+            ConnectError::OtherConnector { .. } => "connection_mismatch",
+            ConnectError::CannotOpen { .. } => "connection_unreadable",
+            ConnectError::Call(_) | ConnectError::NoKey | ConnectError::Store(_) => "internal_error",
+        }
+    }
+}
+
+/// What a request to store a connection says.
+struct Put {
+    name: String,
+    connector: String,
+    /// As they are sealed.
+    plain: SecretText,
+    fingerprint: String,
+    put: PutConnection,
+}
+
 fn invalid(at: &str, what: impl Into<String>) -> ConnectError {
     CallError::Invalid(vec![(at.to_owned(), what.into())]).into()
 }
@@ -60,17 +82,16 @@ impl Engine {
         text: &str,
         by: &Actor,
     ) -> Result<(ConnectionRow, bool), ConnectError> {
-        let (name, vendor, credentials, put) = read(text)?;
+        let Put { name, connector, plain, fingerprint, put } = read(text, &self.shared.ai.vendors())?;
         let key = self.shared.settings.seal_keys.newest().ok_or(ConnectError::NoKey)?;
-        let connector = vendor.name().to_owned();
-        let sealed = key.seal(&record(&connector, &name), rand::random(), &credentials.to_stored());
-        let new = NewConnection { name, connector, sealed, fingerprint: credentials.fingerprint(), put };
+        let sealed = key.seal(&record(&connector, &name), rand::random(), &plain);
+        let new = NewConnection { name, connector, sealed, fingerprint, put };
         Ok(self.shared.store.put_connection(new, by, self.shared.clock.now_ms()).await?)
     }
 }
 
-/// Reads the request for a connection.
-fn read(text: &str) -> Result<(String, Vendor, Credentials, PutConnection), ConnectError> {
+/// Reads the request for a connection: at a vendor, or with one of these AI providers.
+fn read(text: &str, providers: &[&str]) -> Result<Put, ConnectError> {
     let text = compact(text).map_err(|problem| invalid("", problem.to_string()))?;
     let body = serde_json::from_str::<Map<String, Value>>(&text);
     let body = body.map_err(|_| invalid("", "the body must be an object"))?;
@@ -83,11 +104,14 @@ fn read(text: &str) -> Result<(String, Vendor, Credentials, PutConnection), Conn
     if !is_name(&name) {
         return Err(invalid("/name", format!("name must be {NAME_RULE}")));
     }
-    let known = Vendor::ALL.map(Vendor::name).join(", ");
+    let known = [&Vendor::ALL.map(Vendor::name)[..], providers].concat().join(", ");
     let connector = word("connector", &format!("one of {known}"))?;
-    let vendor = Vendor::named(&connector)
-        .ok_or_else(|| invalid("/connector", format!("connector must be one of {known}")))?;
-    let expected = ["name", "connector", vendor.credentials_member(), "replace"];
+    let vendor = Vendor::named(&connector);
+    if vendor.is_none() && !providers.contains(&connector.as_str()) {
+        return Err(invalid("/connector", format!("connector must be one of {known}")));
+    }
+    let member = vendor.map_or("token", Vendor::credentials_member);
+    let expected = ["name", "connector", member, "replace"];
     if let Some(other) = body.keys().find(|member| !expected.contains(&member.as_str())) {
         let shown: String = other.chars().take(80).collect();
         return Err(invalid("", format!("unknown member `{shown}`; there are {}", expected.join(", "))));
@@ -97,24 +121,50 @@ fn read(text: &str) -> Result<(String, Vendor, Credentials, PutConnection), Conn
         Some(Value::Bool(true)) => PutConnection::NewOrReplace,
         Some(_) => return Err(invalid("/replace", "replace must be true or false")),
     };
+    let Some(vendor) = vendor else {
+        let key = read_ai_key(&connector, &body)?;
+        let plain = ai_key_to_stored(&key);
+        return Ok(Put { name, connector, plain, fingerprint: fingerprint(&key), put });
+    };
     let credentials = Credentials::read(vendor, &body).map_err(|error| match error {
-        CallError::CredentialsRequired(_) => {
-            invalid(&format!("/{}", vendor.credentials_member()), error.to_string())
-        }
+        CallError::CredentialsRequired(_) => invalid(&format!("/{member}"), error.to_string()),
         other => other.into(),
     })?;
-    Ok((name, vendor, credentials, put))
+    let (plain, fingerprint) = (credentials.to_stored(), credentials.fingerprint());
+    Ok(Put { name, connector, plain, fingerprint, put })
 }
 
 /// The credentials of a stored connection, for one call. That it was used is noted, if that can be.
 pub(crate) async fn open(shared: &Shared, vendor: Vendor, name: &str) -> Result<Credentials, ConnectError> {
+    open_with(shared, vendor.name(), name, |plain| Credentials::from_stored(vendor, plain).ok()).await
+}
+
+/// The key of an AI provider in a stored connection, for one call.
+pub(crate) async fn open_ai_key(
+    shared: &Shared,
+    provider: &str,
+    name: &str,
+) -> Result<SecretText, ConnectError> {
+    let read = |plain: &SecretText| {
+        let body = serde_json::from_str(plain.expose()).ok()?;
+        read_ai_key(provider, &body).ok()
+    };
+    open_with(shared, provider, name, read).await
+}
+
+async fn open_with<T>(
+    shared: &Shared,
+    connector: &str,
+    name: &str,
+    read: impl FnOnce(&SecretText) -> Option<T>,
+) -> Result<T, ConnectError> {
     let found = shared.store.find_connection(name).await?;
     let row = found.ok_or_else(|| ConnectError::UnknownConnection { name: name.to_owned() })?;
-    if row.connector != vendor.name() {
+    if row.connector != connector {
         return Err(ConnectError::OtherConnector { name: row.name, connector: row.connector });
     }
     let plain = unseal(&shared.settings.seal_keys, &row)?;
-    let credentials = Credentials::from_stored(vendor, &plain).map_err(|_| ConnectError::CannotOpen {
+    let credentials = read(&plain).ok_or_else(|| ConnectError::CannotOpen {
         name: row.name.clone(),
         cause: "it holds no credentials of this connector".to_owned(),
     })?;

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use ipnet::IpNet;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::money::{Profile, Wire};
+use levqor_core::workflow::ai::vendor;
 
 use crate::connect::addresses;
 use crate::net::Client;
@@ -74,8 +75,12 @@ const KNOWN: [(&str, Wire, &str, Dialect); 9] = [
 
 /// The client for these providers. Their addresses are the operator's own, so they may be called even on loopback; any other
 /// address only as far as the policy permits.
-pub fn client(outbound: &OutboundPolicy, user_agent: HeaderValue, providers: &[Provider]) -> Client {
-    let own = providers.iter().flat_map(|provider| addresses(&provider.base_url)).map(IpNet::from);
+pub fn client<'p>(
+    outbound: &OutboundPolicy,
+    user_agent: HeaderValue,
+    providers: impl IntoIterator<Item = &'p Provider>,
+) -> Client {
+    let own = providers.into_iter().flat_map(|provider| addresses(&provider.base_url)).map(IpNet::from);
     Client::new(outbound.and(own), user_agent)
 }
 
@@ -125,10 +130,7 @@ impl Provider {
 
     /// The name that its prices, budgets and figures go by: whoever can be reached over two wires is one.
     pub fn vendor(&self) -> &str {
-        match self.name.as_str() {
-            "openai-responses" => "openai",
-            name => name,
-        }
+        vendor(&self.name)
     }
 
     /// What it calls the limit on an answer.

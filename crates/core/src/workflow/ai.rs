@@ -40,6 +40,21 @@ impl ModelName {
     }
 }
 
+impl ModelName {
+    /// Whose key it is asked with.
+    pub fn vendor(&self) -> &str {
+        vendor(&self.provider)
+    }
+}
+
+/// The name that a provider's prices, keys, budgets and figures go by: whoever can be reached over two wires is one.
+pub fn vendor(provider: &str) -> &str {
+    match provider {
+        "openai-responses" => "openai",
+        name => name,
+    }
+}
+
 impl std::fmt::Display for ModelName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.provider, self.model)
@@ -50,6 +65,8 @@ impl std::fmt::Display for ModelName {
 #[derive(Debug)]
 pub struct AiStep {
     pub model: ModelName,
+    /// The stored connection whose key pays, in place of the settings' own. Never a template.
+    pub connection: Option<String>,
     pub system: Option<Template>,
     pub talk: Talk,
     /// Each a text or a list when filled in.
@@ -97,6 +114,7 @@ pub struct Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     pub model: ModelName,
+    pub connection: Option<String>,
     pub when: When,
     pub max_tokens: Option<u64>,
 }
@@ -221,6 +239,16 @@ pub enum Runs {
     Workflow(String),
 }
 
+/// A model that may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'s> {
+    pub model: &'s ModelName,
+    /// The limit on its answer.
+    pub max_tokens: Option<u64>,
+    /// Whose key pays; `None`: the one of the settings.
+    pub connection: Option<&'s str>,
+}
+
 impl AiStep {
     /// Every template with the path that it has below the step.
     pub fn templates(&self) -> Vec<(String, &Template)> {
@@ -247,15 +275,21 @@ impl AiStep {
         all
     }
 
-    /// The model at a place of the order in which they are tried, and its limit on the answer: 0 is the step's own.
-    pub fn candidate(&self, place: usize) -> Option<(&ModelName, Option<u64>)> {
-        match place.checked_sub(1) {
-            None => Some((&self.model, self.max_tokens)),
-            Some(at) => {
-                let fallback = self.fallback.get(at)?;
-                Some((&fallback.model, fallback.max_tokens.or(self.max_tokens)))
-            }
-        }
+    /// What is asked at a place of the order in which models are tried: 0 is the step's own.
+    pub fn candidate(&self, place: usize) -> Option<Candidate<'_>> {
+        let own = self.connection.as_deref();
+        let Some(at) = place.checked_sub(1) else {
+            return Some(Candidate { model: &self.model, max_tokens: self.max_tokens, connection: own });
+        };
+        let fallback = self.fallback.get(at)?;
+        let model = &fallback.model;
+        // Whoever names a key for a provider means it for all that is asked there.
+        let inherited = own.filter(|_| model.vendor() == self.model.vendor());
+        Some(Candidate {
+            model,
+            max_tokens: fallback.max_tokens.or(self.max_tokens),
+            connection: fallback.connection.as_deref().or(inherited),
+        })
     }
 
     /// The next candidate behind `place` that may be asked for such a reason.

@@ -11,7 +11,7 @@ use levqor_connectors::ai::{Answer, Event, Exchange, Gather, Limits, Outgoing, P
 use levqor_core::money::{Alarm, Bound, CallId, Charge, Ending, Nano, Permit, Price, Terms, charge};
 use levqor_store::{Settled, Settlement};
 
-use super::health::{Slot, Try};
+use super::health::{Slot, Taken, Try};
 use super::settle::{self, Uncharged};
 use super::told;
 use crate::Shared;
@@ -25,6 +25,8 @@ pub(super) struct Placed {
     pub held: Nano,
     pub price: Arc<Price>,
     pub terms: Terms,
+    /// Whose key it goes out under.
+    pub payer: String,
     /// False for a step with a price of its own: there is no model whose health it tells of.
     pub is_model: bool,
     /// It tries whether the model answers again.
@@ -41,6 +43,7 @@ pub struct Ready {
     pub(super) permit: Permit,
     pub(super) outgoing: Outgoing,
     pub(super) limits: Limits,
+    pub(super) taken: Taken,
 }
 
 impl Ready {
@@ -71,7 +74,8 @@ impl Ready {
     }
 
     async fn go(self) -> Open {
-        let Ready { placed, provider, permit, outgoing, limits, .. } = self;
+        let Ready { mut placed, provider, permit, outgoing, limits, taken, .. } = self;
+        placed.slot = taken.keep();
         let shared = placed.shared.clone();
         let sent_at_ms = shared.clock.now_ms();
         Counters::add(&shared.counters.ai_calls, 1);
@@ -143,9 +147,9 @@ impl Reading {
     async fn over(self) -> Over {
         let Reading { placed, provider, exchange, sent_at_ms } = self;
         let answer = exchange.end().await;
-        let Placed { shared, call, held, price, terms, .. } = &placed;
+        let Placed { shared, call, held, price, terms, payer, .. } = &placed;
         if let Some(until_ms) = told::until_ms(&answer, shared.clock.now_ms()) {
-            shared.ai.health.told(&price.provider, &price.model, until_ms);
+            shared.ai.health.told(payer, &price.model, until_ms);
         }
         let charge = charge(&answer.ending, provider.profile, price, terms, *held);
         let cost = match &charge {

@@ -11,6 +11,8 @@ use levqor_core::rate::{Minute, MinuteLimits};
 use levqor_store::{MinuteTaken, Settlement};
 
 use super::breaker::{Breaker, Gate, Verdict};
+use super::payer::Payer;
+use super::settle::in_background;
 use super::{NotHeld, Pause};
 use crate::Shared;
 use crate::figures::Counters;
@@ -18,7 +20,7 @@ use crate::figures::Counters;
 /// How long another node may still call a model that was put in quarantine.
 const GOOD_FOR: Duration = Duration::from_secs(2);
 
-/// Provider and model, as prices name them.
+/// Payer or provider, and model.
 type Name = (String, String);
 
 #[derive(Default)]
@@ -45,12 +47,34 @@ impl Drop for Try {
     }
 }
 
-/// A place in a provider's minute.
+/// A place in the minute of a payer.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
-    provider: String,
+    payer: String,
     second: i64,
     tokens: u64,
+    counts_tokens: bool,
+}
+
+/// A place for a call that is not sent yet. Dropped so, it is given back.
+pub(super) struct Taken {
+    shared: Arc<Shared>,
+    slot: Option<Slot>,
+}
+
+impl Taken {
+    /// For a call that goes out: the place is its own from here on.
+    pub fn keep(mut self) -> Option<Slot> {
+        self.slot.take()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot.take() else { return };
+        let shared = self.shared.clone();
+        in_background(&self.shared, async move { shared.ai.health.correct(&shared, &slot, None).await });
+    }
 }
 
 impl Health {
@@ -66,14 +90,16 @@ impl Health {
     pub async fn gate(
         &self,
         shared: &Arc<Shared>,
-        provider: &str,
+        payer: &Payer,
         model: &str,
     ) -> Result<Option<Arc<Try>>, NotHeld> {
-        let name = (provider.to_owned(), model.to_owned());
-        let (provider, model) = name.clone();
-        if self.quarantined(shared).await?.contains(&name) {
+        let priced = (payer.provider.vendor().to_owned(), model.to_owned());
+        if self.quarantined(shared).await?.contains(&priced) {
+            let (provider, model) = priced;
             return Err(NotHeld::Busy { pause: Pause::Quarantine { provider, model }, until_ms: None });
         }
+        let name = (payer.name.clone(), model.to_owned());
+        let (provider, model) = name.clone();
         let gate = self.models().entry(name.clone()).or_default().gate(shared.clock.now_ms());
         match gate {
             Gate::Open => Ok(None),
@@ -88,8 +114,8 @@ impl Health {
     }
 
     /// The provider said in an answer that it wants no calls until then.
-    pub fn told(&self, provider: &str, model: &str, until_ms: i64) {
-        let name = (provider.to_owned(), model.to_owned());
+    pub fn told(&self, payer: &str, model: &str, until_ms: i64) {
+        let name = (payer.to_owned(), model.to_owned());
         self.models().entry(name).or_default().told(until_ms);
     }
 
@@ -135,22 +161,29 @@ impl Health {
         Ok(names)
     }
 
-    /// A place in the provider's minute, counted among those of all nodes; `None` where it has no limits.
-    pub async fn take(&self, shared: &Shared, provider: &str, tokens: u64) -> Result<Option<Slot>, NotHeld> {
-        let Some(limits) = self.limits.get(provider).copied() else { return Ok(None) };
+    /// A place in the payer's minute, counted among those of all nodes. Nothing is counted where its provider has no limits.
+    pub async fn take(&self, shared: &Arc<Shared>, payer: &Payer, tokens: u64) -> Result<Taken, NotHeld> {
+        let taken_as = |slot| Taken { shared: shared.clone(), slot };
+        let Some(limits) = self.limits.get(payer.provider.vendor()).copied() else {
+            return Ok(taken_as(None));
+        };
+        let name = &payer.name;
         let taken = if shared.store.has_nodes() {
-            shared.store.take_minute(provider, limits, tokens).await?
+            shared.store.take_minute(name, limits, tokens).await?
         } else {
             let now_ms = shared.clock.now_ms();
-            match self.minutes().entry(provider.to_owned()).or_default().take(&limits, tokens, now_ms) {
+            match self.minutes().entry(name.clone()).or_default().take(&limits, tokens, now_ms) {
                 Ok(second) => MinuteTaken::In(second),
                 Err(ms) => MinuteTaken::Wait { ms },
             }
         };
         match taken {
-            MinuteTaken::In(second) => Ok(Some(Slot { provider: provider.to_owned(), second, tokens })),
+            MinuteTaken::In(second) => {
+                let counts_tokens = limits.tokens.is_some();
+                Ok(taken_as(Some(Slot { payer: name.clone(), second, tokens, counts_tokens })))
+            }
             MinuteTaken::Wait { ms } => Err(NotHeld::Busy {
-                pause: Pause::Limit { provider: provider.to_owned() },
+                pause: Pause::Limit { provider: name.clone() },
                 until_ms: Some(shared.clock.now_ms().saturating_add(ms)),
             }),
         }
@@ -158,17 +191,16 @@ impl Health {
 
     /// Says how many tokens the call used in place of those that were counted for it; `None`: it was never sent.
     pub async fn correct(&self, shared: &Shared, slot: &Slot, used: Option<u64>) {
-        let counts_tokens = self.limits.get(&slot.provider).is_some_and(|limits| limits.tokens.is_some());
-        if used == Some(slot.tokens) || (used.is_some() && !counts_tokens) {
+        if used == Some(slot.tokens) || (used.is_some() && !slot.counts_tokens) {
             return;
         }
         if !shared.store.has_nodes() {
             let mut minutes = self.minutes();
-            minutes.entry(slot.provider.clone()).or_default().correct(slot.second, slot.tokens, used);
+            minutes.entry(slot.payer.clone()).or_default().correct(slot.second, slot.tokens, used);
             return;
         }
         // It makes room a little sooner, and is forgotten in a minute: not worth a second try.
-        let corrected = shared.store.correct_minute(&slot.provider, slot.second, slot.tokens, used);
+        let corrected = shared.store.correct_minute(&slot.payer, slot.second, slot.tokens, used);
         if let Err(error) = corrected.await {
             tracing::debug!(error = %crate::chain::chain(&error), "the tokens of an AI call were not corrected");
         }

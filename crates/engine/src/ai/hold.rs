@@ -13,7 +13,8 @@ use levqor_core::money::{
 use levqor_store::{NewCall, Reserved, Room};
 
 use super::call::{Placed, Ready};
-use super::health::{Slot, Try};
+use super::health::{Taken, Try};
+use super::payer::Payer;
 use super::providers::is_served;
 use super::{NotHeld, Order};
 use crate::Shared;
@@ -31,7 +32,7 @@ pub(super) const LEASE_MARGIN_MS: i64 = 30_000;
 /// An order whose provider and price are known, with its body and what that can cost.
 struct Weighed {
     order: Order,
-    provider: Arc<Provider>,
+    payer: Payer,
     price: Arc<Price>,
     body: Bytes,
     shape: Shape,
@@ -57,16 +58,15 @@ async fn try_hold(shared: &Arc<Shared>, order: Order) -> Result<Ready, NotHeld> 
     shared.ai.house.in_force(shared).await?;
     let weighed = weigh(shared, order).await?;
     let price_id = shared.ai.prices.keep(&shared.store, &weighed.price).await?;
-    let vendor = weighed.provider.vendor();
-    let trying = shared.ai.health.gate(shared, vendor, &weighed.order.model).await?;
+    let trying = shared.ai.health.gate(shared, &weighed.payer, &weighed.order.model).await?;
     let mut bound = weighed.bound;
     let tokens = bound.input_tokens.saturating_add(bound.output_tokens);
-    let slot = shared.ai.health.take(shared, vendor, tokens).await?;
+    let taken = shared.ai.health.take(shared, &weighed.payer, tokens).await?;
     let mut tries = 1;
     loop {
         let call = weighed.call(shared, &price_id, bound);
         let refusal = match shared.store.reserve(call.clone()).await? {
-            Reserved::Granted(permit) => return Ok(weighed.ready(shared, bound, permit, trying, slot)),
+            Reserved::Granted(permit) => return Ok(weighed.ready(shared, bound, permit, trying, taken)),
             Reserved::Known { call, state } => return Err(NotHeld::Known { call, state }),
             Reserved::Refused(refusal) => refusal,
         };
@@ -76,9 +76,6 @@ async fn try_hold(shared: &Arc<Shared>, order: Order) -> Result<Ready, NotHeld> 
         };
         // Once more even where nothing fits: the budget's no then speaks of the shortest answer worth having.
         if smaller.amount >= bound.amount {
-            if let Some(slot) = slot {
-                shared.ai.health.correct(shared, &slot, None).await;
-            }
             return Err(NotHeld::Budget(refusal));
         }
         bound = smaller;
@@ -95,27 +92,28 @@ pub(super) async fn bound(shared: &Arc<Shared>, order: Order) -> Result<Bound, N
 pub(super) async fn room(shared: &Arc<Shared>, order: &Order) -> Result<Room, NotHeld> {
     // Before the budgets of the settings there would be room for everything.
     shared.ai.house.in_force(shared).await?;
-    let provider = shared.ai.providers.find(&order.provider)?;
+    let provider = Payer::find(shared, &order.provider, order.connection.as_deref()).await?.provider;
     let nothing = Bound { input_tokens: 0, output_tokens: 0, amount: Nano::ZERO };
     let call = new_call(shared, order, &provider, String::new(), Terms::STANDARD, nothing);
     Ok(shared.store.find_room(&call).await?)
 }
 
 async fn weigh(shared: &Arc<Shared>, mut order: Order) -> Result<Weighed, NotHeld> {
-    let provider = shared.ai.providers.find(&order.provider)?;
+    let payer = Payer::find(shared, &order.provider, order.connection.as_deref()).await?;
+    let provider = &payer.provider;
     let price = shared.ai.prices.find(&shared.store, provider.vendor(), &order.model).await?;
     let Some(price) = price else {
         let (provider, model) = (provider.vendor().to_owned(), order.model);
         return Err(NotHeld::NoPrice { provider, model: model.chars().take(200).collect() });
     };
-    if !is_served(&provider, &price) {
+    if !is_served(provider, &price) {
         return Err(NotHeld::NotServed { provider: provider.name.clone(), model: order.model });
     }
     let usual = order.wish.usual.or(price.max_output_tokens).unwrap_or(USUAL_OUTPUT_TOKENS);
     let wish = Wish { usual: Some(usual), ..order.wish };
     let most = price.max_output_tokens.unwrap_or(u64::MAX);
     let wanted = wish.requested.unwrap_or(usual).clamp(1, most.max(1));
-    let body = order.body.render(&provider, &order.model, wanted);
+    let body = order.body.render(provider, &order.model, wanted);
     let shape = order.body.shape(body.len());
     if let Some(most_tokens) = price.max_input_tokens
         && shape.text_bytes > most_tokens.saturating_mul(BYTES_A_TOKEN)
@@ -123,10 +121,10 @@ async fn weigh(shared: &Arc<Shared>, mut order: Order) -> Result<Weighed, NotHel
         return Err(NotHeld::InputTooLong { bytes: shape.text_bytes, most_tokens });
     }
     let terms = Terms { tier: Tier::Standard, ..order.terms };
-    let dearest = dearest(&provider, &price, terms);
+    let dearest = dearest(provider, &price, terms);
     let bound = fit(&price, &shape, &dearest, &Allowances::default(), &wish, MAX_AMOUNT);
     let (Fit::Fits(bound) | Fit::TooDear(bound)) = bound.map_err(NotHeld::Unpriced)?;
-    let mut weighed = Weighed { order, provider, price, body, shape, terms, dearest, wish, bound };
+    let mut weighed = Weighed { order, payer, price, body, shape, terms, dearest, wish, bound };
     if bound.output_tokens != wanted {
         weighed.write(bound.output_tokens);
     }
@@ -149,11 +147,11 @@ impl Weighed {
     }
 
     fn call(&self, shared: &Shared, price_id: &str, bound: Bound) -> NewCall {
-        new_call(shared, &self.order, &self.provider, price_id.to_owned(), self.terms, bound)
+        new_call(shared, &self.order, &self.payer.provider, price_id.to_owned(), self.terms, bound)
     }
 
     fn write(&mut self, output_tokens: u64) {
-        self.body = self.order.body.render(&self.provider, &self.order.model, output_tokens);
+        self.body = self.order.body.render(&self.payer.provider, &self.order.model, output_tokens);
     }
 
     fn ready(
@@ -162,7 +160,7 @@ impl Weighed {
         bound: Bound,
         permit: Permit,
         trying: Option<Arc<Try>>,
-        slot: Option<Slot>,
+        taken: Taken,
     ) -> Ready {
         // What the permit allows, and nothing else, is what goes out.
         if permit.output_tokens() != self.bound.output_tokens {
@@ -180,11 +178,13 @@ impl Weighed {
             held: permit.held(),
             price: self.price,
             terms: self.terms,
+            payer: self.payer.name,
             is_model: true,
             trying,
-            slot,
+            slot: None,
         };
-        Ready { placed, provider: self.provider, bound, permit, outgoing, limits: self.order.limits }
+        let limits = self.order.limits;
+        Ready { placed, provider: self.payer.provider, bound, permit, outgoing, limits, taken }
     }
 }
 

@@ -15,6 +15,7 @@ mod house;
 mod not_held;
 mod order;
 mod paid;
+mod payer;
 mod prices;
 mod providers;
 mod settings;
@@ -23,6 +24,7 @@ mod told;
 
 use std::sync::Arc;
 
+use levqor_connectors::ai::Provider;
 use levqor_connectors::net::Client;
 use levqor_core::address::OutboundPolicy;
 use levqor_core::audit::Actor;
@@ -52,12 +54,26 @@ pub(crate) struct Governor {
 impl Governor {
     pub fn new(settings: &AiSettings, outbound: &OutboundPolicy, user_agent: http::HeaderValue) -> Self {
         Governor {
-            client: levqor_connectors::ai::client(outbound, user_agent, &settings.providers),
-            providers: providers::Providers::new(&settings.providers),
+            client: levqor_connectors::ai::client(
+                outbound,
+                user_agent,
+                settings.providers.iter().chain(&settings.keyless),
+            ),
+            providers: providers::Providers::new(&settings.providers, &settings.keyless),
             prices: prices::Prices::default(),
             house: house::House::default(),
             health: health::Health::new(&settings.provider_limits),
         }
+    }
+
+    /// A provider by the name that a model is asked under, with a key or without.
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.known(name).map(AsRef::as_ref)
+    }
+
+    /// Whose keys can be stored.
+    pub fn vendors(&self) -> Vec<&str> {
+        self.providers.vendors()
     }
 }
 

@@ -3,12 +3,17 @@
 use levqor_core::money::{CallId, CallState, CostError};
 use levqor_store::{Reason, Refusal};
 
+use crate::connections::ConnectError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum NotHeld {
     #[error("there is no AI provider `{provider}`; known are {known}")]
     NoProvider { provider: String, known: String },
     #[error("there is no key for the AI provider `{provider}`: it is not configured")]
     NoKey { provider: String },
+    /// The one whose key was to pay.
+    #[error(transparent)]
+    Connection(ConnectError),
     /// There is no zero for "unknown".
     #[error("nobody knows what {provider}/{model} costs, so it is not called; give it a price first")]
     NoPrice { provider: String, model: String },
@@ -52,6 +57,7 @@ impl NotHeld {
         match self {
             NotHeld::NoProvider { .. } => "unknown_provider",
             NotHeld::NoKey { .. } => "provider_not_configured",
+            NotHeld::Connection(error) => error.code(),
             NotHeld::NoPrice { .. } | NotHeld::Unpriced(_) => "price_unknown",
             NotHeld::NotServed { .. } => "model_not_served",
             NotHeld::InputTooLong { .. } => "input_too_long",

@@ -12,6 +12,8 @@ use levqor_store::{AskPlace, CallPlace};
 pub struct Order {
     pub provider: String,
     pub model: String,
+    /// The stored connection whose key pays, in place of the settings' own.
+    pub connection: Option<String>,
     pub body: Body,
     pub wish: Wish,
     /// The lane is always the standard one, whatever stands here: requests pin it.
@@ -35,6 +37,7 @@ impl Order {
         Order {
             provider: provider.to_owned(),
             model: model.to_owned(),
+            connection: None,
             body: Body::Ask(ask),
             wish: Wish::default(),
             terms: Terms::STANDARD,

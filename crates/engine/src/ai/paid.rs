@@ -97,6 +97,7 @@ impl Fare {
             held: permit.held(),
             price: Arc::new(price),
             terms: Terms::STANDARD,
+            payer: String::new(),
             is_model: false,
             trying: None,
             slot: None,

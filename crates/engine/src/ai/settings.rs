@@ -9,7 +9,10 @@ use levqor_core::rate::MinuteLimits;
 /// Providers, limits, and the budgets that are in force from the first start.
 #[derive(Clone, Debug)]
 pub struct AiSettings {
+    /// Those that have a key, or need none.
     pub providers: Vec<Provider>,
+    /// Those that have an address but no key: they are called with that of a stored connection.
+    pub keyless: Vec<Provider>,
     /// What a provider allows its key in any minute, by the provider's name; all nodes share it.
     pub provider_limits: BTreeMap<String, MinuteLimits>,
     /// What one job may cost with all its children.
@@ -26,6 +29,7 @@ impl Default for AiSettings {
     fn default() -> Self {
         AiSettings {
             providers: Vec::new(),
+            keyless: Vec::new(),
             provider_limits: BTreeMap::new(),
             per_job: Nano::new(350_000_000),
             per_day: Nano::new(10_000_000_000),

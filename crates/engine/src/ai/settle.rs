@@ -59,20 +59,19 @@ pub(super) fn charged(placed: &Placed, settlement: &Settlement) {
     placed.shared.ai_figures.charged(provider, model, &settlement.charge, placed.held, took_ms);
     let health = &placed.shared.ai.health;
     if placed.is_model {
-        let name = (provider.clone(), model.clone());
+        let name = (placed.payer.clone(), model.clone());
         health.ended(&placed.shared, name, settlement, placed.trying.as_deref());
     }
+    // Of what is in doubt the whole counts; what never got there takes no place either.
     let used = match &settlement.charge {
-        Charge::Settle { usage, .. } => Some(usage.input_total().saturating_add(usage.output_total())),
-        Charge::Release => Some(0),
+        Charge::Settle { usage, .. } => Some(Some(usage.input_total().saturating_add(usage.output_total()))),
+        Charge::Release if settlement.http_status.is_none() => Some(None),
+        Charge::Release => Some(Some(0)),
         Charge::Assume { .. } => None,
     };
     let (shared, slot) = (placed.shared.clone(), placed.slot.clone());
     if let (Some(slot), Some(used)) = (slot, used) {
-        in_background(
-            &placed.shared,
-            async move { shared.ai.health.correct(&shared, &slot, Some(used)).await },
-        );
+        in_background(&placed.shared, async move { shared.ai.health.correct(&shared, &slot, used).await });
     }
     if matches!(alarm, Some(Alarm::Overrun { .. })) {
         health.forget_quarantines();

@@ -162,15 +162,12 @@ fn refused(error: CallError) -> JobError {
 }
 
 fn not_connected(error: ConnectError) -> JobError {
-    let message = error.to_string();
     match error {
-        ConnectError::UnknownConnection { .. } => JobError::new("unknown_connection", message),
-        ConnectError::OtherConnector { .. } => JobError::new("connection_mismatch", message),
-        ConnectError::CannotOpen { .. } => JobError::new("connection_unreadable", message),
         ConnectError::Call(_) | ConnectError::NoKey | ConnectError::Store(_) => {
             tracing::error!(error = %crate::chain::chain(&error), "a connection could not be looked up");
             JobError::new("internal_error", "the connection could not be looked up")
         }
+        error => JobError::new(error.code(), error.to_string()),
     }
 }
 

@@ -28,6 +28,7 @@ Examples:
   levqor connections
   levqor connections add team-slack --connector slack < token.txt
   levqor connections add office-mail --connector gmail --file authorized_user.json
+  levqor connections add research --connector openai < key.txt
   levqor connections delete team-slack
   levqor connections rekey
 
@@ -55,12 +56,12 @@ enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Store credentials: a token, or for gmail the JSON that holds them
+    /// Store credentials: a token or API key, or for gmail the JSON that holds them
     Add {
         /// Name of the connection
         name: String,
-        /// gmail, notion, slack or telegram
-        #[arg(long, value_parser = Vendor::ALL.map(Vendor::name))]
+        /// gmail, notion, slack, telegram, or an AI provider such as openai or anthropic
+        #[arg(long)]
         connector: String,
         /// File with the credentials [default: standard input]
         #[arg(long, value_name = "FILE", default_value = "-", hide_default_value = true)]
@@ -141,9 +142,8 @@ fn credentials(connector: &str, file: &str) -> Result<(&'static str, Value), Fai
         note!("Paste the credentials, then Ctrl-D on a line of its own:");
     }
     let text = read_source(file)?;
-    let vendor = Vendor::named(connector)
-        .ok_or_else(|| Failure::usage(format!("there is no connector {connector}")))?;
-    let member = vendor.credentials_member();
+    // Which AI providers there are is known to the server.
+    let member = Vendor::named(connector).map_or("token", Vendor::credentials_member);
     if member == "token" {
         return Ok((member, text.trim().into()));
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use levqor_connectors::ai::{Limits, Provider};
+use levqor_connectors::catalogue::Vendor;
 use levqor_core::duration::format_duration;
 use levqor_core::money::{MAX_AMOUNT, Nano};
 use levqor_core::rate::MinuteLimits;
@@ -34,6 +35,8 @@ const KEY_PREFIX: &str = "AI_KEY_";
 pub struct Ai {
     /// Those that have a key, and those of `AI_PROVIDERS`.
     pub providers: Vec<Provider>,
+    /// Those that only stored connections have a key for.
+    keyless: Vec<Provider>,
     /// By the variable.
     base_urls: BTreeMap<&'static str, String>,
     /// Of `AI_PROVIDERS`, by name.
@@ -53,6 +56,7 @@ impl Ai {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         AiSettings {
             providers: self.providers.clone(),
+            keyless: self.keyless.clone(),
             per_job: self.max_cost_per_job,
             per_day: self.max_cost_per_day,
             limits: Limits { first_byte_ms: ms(self.first_byte), total_ms: ms(self.timeout) },
@@ -95,17 +99,24 @@ impl Ai {
 }
 
 pub(super) fn ai(vars: &Vars<'_>) -> Result<Ai, ConfigError> {
-    let (mut providers, mut base_urls) = (Vec::new(), BTreeMap::new());
+    let (mut providers, mut keyless, mut base_urls) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (name, key_variable, url_variable) in KNOWN {
         let own_url = Provider::known(name, "", None).map(|known| known.base_url).unwrap_or_default();
         let base_url = parse::address(vars, url_variable, &own_url)?;
-        if let Some(key) = key(vars, key_variable)? {
-            let wires = if name == "openai" { vec![name, RESPONSES] } else { vec![name] };
-            providers.extend(wires.iter().filter_map(|wire| Provider::known(wire, key, Some(&base_url))));
+        let key = key(vars, key_variable)?;
+        let wires = if name == "openai" { vec![name, RESPONSES] } else { vec![name] };
+        let known =
+            wires.iter().filter_map(|it| Provider::known(it, key.unwrap_or_default(), Some(&base_url)));
+        if key.is_some() {
+            providers.extend(known)
+        } else {
+            keyless.extend(known)
         }
         base_urls.insert(url_variable, base_url);
     }
-    providers.extend(azure(vars, &mut base_urls)?);
+    if let Some(azure) = azure(vars, &mut base_urls)? {
+        if azure.key.is_empty() { keyless.push(azure) } else { providers.push(azure) }
+    }
     let own = own_providers(vars)?;
     for (name, url) in &own {
         let key = key_of_own(vars, &key_variable(name))?;
@@ -117,6 +128,7 @@ pub(super) fn ai(vars: &Vars<'_>) -> Result<Ai, ConfigError> {
         limits: limits(vars, &own)?,
         assumed_share_percent: vars.number("AI_ASSUMED_SHARE", 1, 100, 10)? as u32,
         providers,
+        keyless,
         base_urls,
         own,
         max_cost_per_job: amount(vars, "MAX_COST_PER_JOB", Nano::new(350_000_000))?,
@@ -137,8 +149,8 @@ fn azure(
             let allowed = "it is set but AZURE_OPENAI_BASE_URL is not; set it to https://NAME.openai.azure.com/openai/v1";
             return Err(ConfigError::hidden("AZURE_OPENAI_API_KEY", allowed));
         }
-        (Some(key), url) => Some(Provider::azure(key, url)),
-        (None, _) => None,
+        (None, "") => None,
+        (key, url) => Some(Provider::azure(key.unwrap_or_default(), url)),
     };
     base_urls.insert("AZURE_OPENAI_BASE_URL", base_url);
     Ok(provider)
@@ -179,6 +191,9 @@ fn own_providers(vars: &Vars<'_>) -> Result<BTreeMap<String, String>, ConfigErro
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         if !is_name {
             return wrong("a name has 1 to 40 of a-z, 0-9 and -");
+        }
+        if Vendor::named(name).is_some() {
+            return wrong("this name is taken by a connector");
         }
         if name == "azure" || Provider::names().any(|known| known == name) {
             return wrong("this name is taken by a provider that is known: set its own variables");

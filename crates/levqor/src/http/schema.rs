@@ -200,7 +200,7 @@ pub struct ConnectionBody {
     /// 1 to 64 characters of a-z, A-Z, 0-9, `_`, `-` and `.`, beginning with a letter or digit.
     #[schema(min_length = 1, max_length = 64, example = "team-slack")]
     pub name: String,
-    /// gmail, notion, slack or telegram.
+    /// gmail, notion, slack, telegram, or an AI provider such as openai.
     #[schema(example = "slack")]
     pub connector: String,
     #[schema(nullable = false)]

@@ -118,7 +118,7 @@ async fn what_is_wrong_with_a_connection_is_told_and_nothing_is_stored() {
         (
             json!({"name": "a", "connector": "Slack", "token": "t"}).to_string(),
             "/connector",
-            "connector must be one of gmail, notion, slack, telegram".to_owned(),
+            "connector must be one of gmail, notion, slack, telegram, anthropic, deepseek, gemini, groq, mistral, openai, openrouter, xai".to_owned(),
         ),
         (
             json!({"name": "a", "connector": "slack"}).to_string(),

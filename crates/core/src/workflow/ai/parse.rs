@@ -8,6 +8,7 @@ use super::{
     MAX_INPUT_BYTES, ModelName, OnInvalid, Talk, When, WhenShort,
 };
 use crate::budget::BudgetId;
+use crate::connection::{NAME_RULE, is_name};
 use crate::duration;
 use crate::money::Nano;
 use crate::redact::Kinds;
@@ -17,8 +18,9 @@ use crate::workflow::fields::{choice, duration_field, is_object, known_fields, t
 use crate::workflow::node::{Node, Value};
 use crate::workflow::problem::{Problems, join};
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "model",
+    "connection",
     "prompt",
     "messages",
     "system",
@@ -38,7 +40,7 @@ const FIELDS: [&str; 19] = [
     "deny",
     "max_input_bytes",
 ];
-const FALLBACK_FIELDS: [&str; 3] = ["model", "when", "max_tokens"];
+const FALLBACK_FIELDS: [&str; 4] = ["model", "connection", "when", "max_tokens"];
 const BELOW_FIELDS: [&str; 2] = ["budget", "below"];
 const MESSAGE_FIELDS: [&str; 2] = ["role", "content"];
 
@@ -59,6 +61,7 @@ pub(in crate::workflow) fn ai(node: &Node, path: &str, problems: &mut Problems<'
         problems.add(path, "`model` is missing: the provider and its model, such as openai/gpt-6-sol");
     }
     let model = node.get("model").and_then(|_| model(node, path, problems));
+    let connection = connection(node, path, problems);
     let talk = talk(node, path, problems);
     let template = |field: &str, problems: &mut Problems<'_>| {
         node.get(field).map(|value| Template::compile(value, &join(path, field), problems))
@@ -73,6 +76,7 @@ pub(in crate::workflow) fn ai(node: &Node, path: &str, problems: &mut Problems<'
     let cache_ms = duration_field(node, path, "cache", 1, MAX_CACHE_MS, problems);
     let step = AiStep {
         model: model.unwrap_or_else(|| ModelName { provider: String::new(), model: String::new() }),
+        connection,
         system,
         talk: talk?,
         images,
@@ -135,6 +139,17 @@ fn model(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<ModelNa
         problems.add(&join(path, "model"), "must be a provider and its model, such as openai/gpt-6-sol");
     }
     found
+}
+
+/// Whose key pays: as with models, a payload must not choose it.
+fn connection(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<String> {
+    let name = text_field(node, path, "connection", problems)?;
+    if !is_name(name) {
+        let what = format!("must be the name of a stored connection: {NAME_RULE}; it holds no template");
+        problems.add(&join(path, "connection"), what);
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 fn talk(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Talk> {
@@ -242,8 +257,10 @@ fn fallbacks(node: &Node, path: &str, problems: &mut Problems<'_>) -> Vec<Fallba
     let items = match &list.value {
         Value::List(items) if (1..=MAX_FALLBACKS).contains(&items.len()) => items,
         _ => {
-            problems
-                .add(&path, format!("must be a list of 1 to {MAX_FALLBACKS} of {{model, when, max_tokens}}"));
+            problems.add(
+                &path,
+                format!("must be a list of 1 to {MAX_FALLBACKS} of {{model, connection, when, max_tokens}}"),
+            );
             return Vec::new();
         }
     };
@@ -259,8 +276,9 @@ fn fallbacks(node: &Node, path: &str, problems: &mut Problems<'_>) -> Vec<Fallba
         }
         let when = item.get("when").map_or(When::ALWAYS, |node| when(node, &join(&path, "when"), problems));
         let max_tokens = whole(item, &path, "max_tokens", 1, MAX_TOKENS, problems).map(|n| n.unsigned_abs());
+        let connection = connection(item, &path, problems);
         if let Some(model) = model(item, &path, problems) {
-            found.push(Fallback { model, when, max_tokens });
+            found.push(Fallback { model, connection, when, max_tokens });
         }
     }
     found

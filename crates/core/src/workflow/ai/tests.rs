@@ -42,7 +42,7 @@ fn conditions_of_fallbacks_and_policies_are_read() {
 
     assert_eq!(step.fallback[0].when, When::ALWAYS);
     assert_eq!(step.when_short, [WhenShort::Cheaper], "it is named, so it is meant");
-    assert_eq!(step.candidate(2).unwrap().1, Some(7));
+    assert_eq!(step.candidate(2).unwrap().max_tokens, Some(7));
     let below = &step.fallback[2].when.below;
     assert_eq!(
         (below[0].left, below[1].left),
@@ -55,8 +55,23 @@ fn conditions_of_fallbacks_and_policies_are_read() {
 }
 
 #[test]
+fn a_connection_is_meant_for_all_models_of_its_provider_unless_another_is_named() {
+    let step = step(
+        "model: openai/a, connection: team, prompt: hi, fallback: [{model: openai-responses/b}, \
+         {model: openai/c, connection: other}, {model: groq/d}, {model: groq/e, connection: fast}]",
+    );
+
+    let named: Vec<_> = (0..5).map(|place| step.candidate(place).unwrap().connection).collect();
+    assert_eq!(named, [Some("team"), Some("team"), Some("other"), None, Some("fast")]);
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
     let base = "model: p/m, prompt: hi";
+    for name in ["\"{{ payload.key }}\"", "\"a b\"", "7"] {
+        let told = problems(&format!("{base}, connection: {name}"));
+        assert!(told[0].contains("/steps/0/ai/connection"), "{told:?}");
+    }
     for (ai, words) in [
         ("prompt: hi".to_owned(), "`model` is missing"),
         ("model: gpt, prompt: hi".to_owned(), "such as openai/gpt-6-sol"),
@@ -68,7 +83,7 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
         ("model: p/m, messages: [{role: system, content: x}]".to_owned(), "must be user or assistant"),
         ("model: p/m, messages: [{role: user}]".to_owned(), "`content` is missing"),
         ("model: p/m, messages: [{role: user, content: x, name: y}]".to_owned(), "a message has no `name`"),
-        (format!("{base}, top_p: 1"), "ai has no `top_p`; it has model, prompt"),
+        (format!("{base}, top_p: 1"), "ai has no `top_p`; it has model, connection, prompt"),
         (format!("{base}, output: {{type: strin}}"), "not a JSON Schema"),
         (format!("{base}, output: {{$ref: \"http://x/y\"}}"), "not a JSON Schema"),
         (format!("{base}, max_tokens: 0"), "a whole number from 1 to 1000000"),

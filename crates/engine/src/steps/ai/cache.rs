@@ -76,7 +76,7 @@ impl Conversation<'_> {
             Err(Stop::Outcome(levqor_core::outcome::Outcome::Fail { error })) => return Err(error),
             Err(_) => return Ok(None),
         };
-        let provider = self.shared.settings.ai.providers.iter().find(|it| it.name == order.provider);
+        let provider = self.shared.ai.provider(&order.provider);
         let (Some(provider), Body::Ask(mut request)) = (provider, order.body) else { return Ok(None) };
         request.model = order.model;
         let mut hash = Sha256::new();

@@ -130,11 +130,12 @@ impl Conversation<'_> {
     }
 
     pub(super) fn order(&self, ask: &Ask<'_>, spot: Spot, is_smaller: bool) -> Result<Order, Stop> {
-        let Some((name, max_tokens)) = self.step.candidate(spot.candidate) else {
+        let Some(candidate) = self.step.candidate(spot.candidate) else {
             return Err(JobError::new("internal_error", "there is no such model in the step").into());
         };
         let before = Before { turns: self.turns.all(), round: spot.round, question: spot.question };
-        let provider = self.shared.settings.ai.providers.iter().find(|it| it.name == name.provider);
+        let (name, max_tokens) = (candidate.model, candidate.max_tokens);
+        let provider = self.shared.ai.provider(&name.provider);
         let holds_schemas = provider.is_none_or(|provider| provider.dialect.has_schemas);
         let attached = self.attached.as_deref().unwrap_or_default();
         let request = build(&self.step, &self.rendered, attached, before, ask.again, holds_schemas);
@@ -148,6 +149,7 @@ impl Conversation<'_> {
         Ok(Order {
             provider: name.provider.clone(),
             model: name.model.clone(),
+            connection: candidate.connection.map(str::to_owned),
             body: Body::Ask(request),
             wish: Wish { requested: max_tokens, usual: None },
             place: Some(self.place.call(spot.question, spot.attempt)),

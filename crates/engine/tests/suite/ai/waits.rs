@@ -1,10 +1,12 @@
 //! When calls wait without a hold: trouble in a row, a provider that asks for it or whose limit is reached, a model that broke
 //! its price list, too much that nobody knows.
 
+use levqor_core::id::JobId;
 use levqor_core::money::Alarm;
 use levqor_core::rate::MinuteLimits;
-use levqor_engine::ai::{NotHeld, Pause};
+use levqor_engine::ai::{NotHeld, Order, Pause};
 use levqor_mock_ai::Fault;
+use levqor_store::CallPlace;
 use levqor_testkit::wait_until;
 
 use super::world::*;
@@ -17,6 +19,7 @@ each_engine!(
     a_provider_is_left_alone_as_long_as_it_says,
     a_providers_minute_is_shared_by_all_nodes,
     tokens_that_were_not_used_make_room_again,
+    what_is_never_sent_takes_no_place_in_the_minute,
 );
 
 fn pause(refused: Result<levqor_engine::ai::Over, NotHeld>) -> (Pause, Option<i64>) {
@@ -178,4 +181,43 @@ async fn tokens_that_were_not_used_make_room_again(database: Database) {
     let (waits, _) = pause(call(&node, question(SOL, "Hello", 2_000)).await);
     assert!(matches!(waits, Pause::Limit { .. }), "{waits}");
     drop(first);
+}
+
+async fn what_is_never_sent_takes_no_place_in_the_minute(database: Database) {
+    let mock = mock().await;
+    let mut settings = with_limits(&mock.url(), "0.35", "0.5");
+    settings.ai.provider_limits.insert("openai".to_owned(), MinuteLimits { requests: Some(2), tokens: None });
+    let node = Node::start(&database, settings, TestClock::running()).await;
+    let job = JobId::new(0, [7; 10]);
+    let place = |attempt| CallPlace {
+        job,
+        root_job: job,
+        workflow: "w".to_owned(),
+        step: "s".to_owned(),
+        logical_call: 1,
+        attempt,
+    };
+    let order = |attempt| Order { place: Some(place(attempt)), ..question(SOL, "Hello", 10) };
+    // A place that is given back by a task is there within moments.
+    let made = async |order: Order| {
+        wait_until(LIMIT, async || match call(&node, order.clone()).await {
+            Ok(_) | Err(NotHeld::Known { .. } | NotHeld::Budget(_)) => true,
+            Err(NotHeld::Busy { pause: Pause::Limit { .. }, .. }) => false,
+            Err(error) => panic!("{error}"),
+        })
+        .await;
+    };
+
+    made(order(1)).await;
+    for lost in 2..5 {
+        // There was a call at this place; the budget says no; somebody goes away before sending.
+        made(order(1)).await;
+        made(question(SOL, "Hello", 90_000)).await;
+        wait_until(LIMIT, async || node.ai().hold(order(lost)).await.is_ok()).await;
+    }
+    made(order(5)).await;
+
+    assert_eq!(mock.bill().calls, 2);
+    let (waits, _) = pause(call(&node, order(6)).await);
+    assert!(matches!(waits, Pause::Limit { .. }), "{waits}");
 }

@@ -211,6 +211,7 @@ impl ApiError {
         match not_held {
             NotHeld::NoProvider { .. } => ApiError::named(StatusCode::NOT_FOUND, "model_not_found", message),
             NotHeld::NoKey { .. } => ApiError::not_configured(message).for_good(),
+            NotHeld::Connection(error) => error.into(),
             NotHeld::NoPrice { .. } | NotHeld::Unpriced(_) => {
                 ApiError::named(StatusCode::UNPROCESSABLE_ENTITY, "price_unknown", message)
             }
