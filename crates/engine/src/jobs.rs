@@ -87,14 +87,14 @@ impl Engine {
         self.shared.store.list_jobs(filter).await
     }
 
-    /// Ends a live job as cancelled, whatever it is doing; a running step is given up. Cancelling twice is a success.
+    /// Ends a live job as cancelled, whatever it is doing, with the jobs that its models asked for; a running step is given up. Cancelling twice is a success.
     /// `Conflict` when the job ended otherwise.
     pub async fn cancel_job(&self, id: JobId, by: &Actor) -> levqor_store::Result<()> {
         let shared = &self.shared;
         let reason = JobError::new("cancelled", "a caller cancelled the job");
         match shared.store.end_job(id, End::Cancelled { reason }, by, shared.clock.now_ms()).await? {
-            Ended::Now => {
-                Counters::add(&shared.counters.cancelled, 1);
+            Ended::Now { children } => {
+                Counters::add(&shared.counters.cancelled, 1 + children as u64);
                 hints::look_at(shared, id).await;
                 Ok(())
             }
@@ -115,8 +115,9 @@ impl Engine {
         let shared = &self.shared;
         let wanted = levqor_core::json::sorted(&result);
         match shared.store.end_job(id, End::Completed { result }, by, shared.clock.now_ms()).await? {
-            Ended::Now => {
+            Ended::Now { children } => {
                 Counters::add(&shared.counters.succeeded, 1);
+                Counters::add(&shared.counters.cancelled, children as u64);
                 hints::look_at(shared, id).await;
                 Ok(Completed::Now)
             }

@@ -16,6 +16,7 @@ mod claim;
 mod connections;
 mod definitions;
 mod estimate;
+mod family;
 mod figures;
 mod hints;
 mod hosts;

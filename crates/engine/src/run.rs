@@ -20,6 +20,7 @@ use crate::Shared;
 use crate::ai::{Over, Owed};
 use crate::chain::chain;
 use crate::definitions::{Current, check_payload};
+use crate::family;
 use crate::figures::Counters;
 use crate::record::{finish, record};
 use crate::running::{Outside, Ran};
@@ -57,6 +58,11 @@ async fn prepare(shared: &Shared, job: &ClaimedJob) -> Prepared {
         let message =
             format!("the process died {MAX_DEATHS} times while this job was running; it is not tried again");
         return failed(None, JobError::new("lost", message));
+    }
+    if family::is_orphan(shared, job).await {
+        let error = JobError::new("cancelled", "the job that asked for it is over");
+        let then = finish(job, job.version, State::Cancelled, shared.clock.now_ms(), None, Some(error));
+        return Prepared::Not(None, Box::new(then));
     }
     let Some(version) = job.version else {
         return match current(shared, &job.workflow).await {
@@ -381,7 +387,12 @@ impl<'a> Run<'a> {
 
     async fn fail(&mut self, state: State, now_ms: i64, error: JobError) -> Next {
         let then = finish(self.job, self.version, state, now_ms, None, Some(error));
-        self.end(then).await
+        let has_children = family::has_children(&self.rows);
+        let next = self.end(then).await;
+        if has_children {
+            family::end_children(self.shared, self.job.id).await;
+        }
+        next
     }
 
     /// Records what was gathered and how the run ends. Calls that are still out are given up.

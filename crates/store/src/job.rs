@@ -17,7 +17,7 @@ use levqor_core::job::{Idempotency, Intake};
 use crate::{End, Ended, JobFilter, JobPage, JobRow, Result, StatusRow, Store, audit, callback};
 
 impl Store {
-    /// Ends a live job, whatever it is doing: its claim is fenced off, its callback becomes due (composed by
+    /// Ends a live job, whatever it is doing, and the jobs that its models asked for: its claim is fenced off, its callback becomes due (composed by
     /// `levqor_core::callback::compose`), all in one commit. `NotFound` for an unknown id.
     pub async fn end_job(&self, id: JobId, end: End, by: &Actor, now_ms: i64) -> Result<Ended> {
         let end = Arc::new(end);
@@ -30,10 +30,25 @@ impl Store {
             let (end, act) = (end.clone(), act.clone());
             Box::pin(async move {
                 let ended = end::end_job(tx, id, &end, now_ms).await?;
-                if ended == Ended::Now {
+                if matches!(ended, Ended::Now { .. }) {
                     audit::append(tx, &act).await?;
                 }
                 Ok(ended)
+            })
+        })
+        .await
+    }
+
+    /// Cancels what the models of a job asked for and still lives, once the job itself is over. Returns how many jobs.
+    pub async fn end_children(&self, parent: JobId, now_ms: i64) -> Result<usize> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let sql = "select 1 from finished_jobs where id = $1";
+                match tx.query_opt(sql, &[(&parent.to_string()).into()]).await? {
+                    Some(_) => end::end_children(tx, parent, now_ms).await,
+                    // It lives, here or elsewhere.
+                    None => Ok(0),
+                }
             })
         })
         .await

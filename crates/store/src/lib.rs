@@ -73,7 +73,8 @@ pub enum End {
 /// What [`Store::end_job`] met.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
-    Now,
+    /// With it ended so many jobs that its models had asked for.
+    Now { children: usize },
     /// It had ended before; with which state and result.
     Before(Box<Finish>),
 }

@@ -114,9 +114,16 @@ pub(crate) async fn move_due(tx: &mut Tx<'_>, now_ms: i64, limit: usize) -> Resu
 
 pub(crate) async fn hasten(tx: &mut Tx<'_>, ids: &[String], now_ms: i64) -> Result<usize> {
     let sql = "update live_jobs set due_at_ms = $2 where id = $1 and state = 'waiting' and due_at_ms > $2";
+    // The step that paused says itself until when; a `wait` has no error, and rests as long as it says.
+    let step = "update steps set until_ms = $2 \
+        where job_id = $1 and status = 'waiting' and error is not null and until_ms > $2";
     let mut hastened = 0;
     for id in ids {
-        hastened += tx.execute(sql, &[id.into(), now_ms.into()]).await?;
+        let job = tx.execute(sql, &[id.into(), now_ms.into()]).await?;
+        if job > 0 {
+            tx.execute(step, &[id.into(), now_ms.into()]).await?;
+        }
+        hastened += job;
     }
     Ok(hastened as usize)
 }

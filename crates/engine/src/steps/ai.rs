@@ -66,6 +66,11 @@ pub(crate) struct Place {
 /// Stands before the caller of a job that a model asked for.
 const CHILD: &str = "job:";
 
+/// The root of the tree of a job that a model asked for; `None` for any other.
+pub(crate) fn root_of_child(job: &ClaimedJob) -> Option<JobId> {
+    Some(lineage(job)).filter(|(root, ..)| *root != job.id).map(|(root, ..)| root)
+}
+
 /// The root of a job's tree, its depth below it, and who the root is for.
 fn lineage(job: &ClaimedJob) -> (JobId, u32, &str) {
     let child = job.caller.strip_prefix(CHILD).and_then(|rest| {

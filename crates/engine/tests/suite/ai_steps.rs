@@ -4,6 +4,7 @@
 mod budgets;
 mod crashes;
 mod estimates;
+mod family;
 mod payers;
 mod policies;
 mod tools;

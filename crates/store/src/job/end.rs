@@ -1,9 +1,11 @@
-//! Ends a job from outside its run: a cancel, or a result handed in.
+//! Ends a job from outside its run: a cancel, or a result handed in. With it end the jobs that its models asked for: nobody
+//! waits for them any more, and they would go on spending.
 
 use levqor_core::callback::{Facts, compose};
 use levqor_core::id::JobId;
-use levqor_core::job::Finish;
+use levqor_core::job::{Finish, JobError};
 use levqor_core::state::State;
+use levqor_core::talk::Turn;
 
 use crate::tx::Tx;
 use crate::{End, Ended, Error, Result, callback, decode, figures};
@@ -12,7 +14,54 @@ const INSERT: &str = "insert into finished_jobs \
     (id, state, version, claim, deaths, started_at_ms, finished_at_ms, error, result) \
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
+/// What the turns of conversations say of jobs, and of nothing else.
+const CHILDREN: &str =
+    "select output from steps where job_id = $1 and step like '%/%' and output like '%\"job\":%'";
+
+/// Ends the job, and its children.
 pub(crate) async fn end_job(tx: &mut Tx<'_>, id: JobId, end: &End, now_ms: i64) -> Result<Ended> {
+    let ended = end_one(tx, id, end, now_ms).await?;
+    match ended {
+        Ended::Now { .. } => Ok(Ended::Now { children: end_children(tx, id, now_ms).await? }),
+        before => Ok(before),
+    }
+}
+
+/// Cancels the live jobs that this one's models asked for, and theirs. Returns how many.
+pub(crate) async fn end_children(tx: &mut Tx<'_>, parent: JobId, now_ms: i64) -> Result<usize> {
+    let reason = JobError::new("cancelled", "the job that asked for it is over");
+    let end = End::Cancelled { reason };
+    let (mut parents, mut count) = (vec![parent], 0);
+    while let Some(parent) = parents.pop() {
+        for child in children(tx, parent).await? {
+            match end_one(tx, child, &end, now_ms).await {
+                Ok(ended) => {
+                    count += usize::from(matches!(ended, Ended::Now { .. }));
+                    parents.push(child);
+                }
+                // It was never made: its parent ended before that.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(count)
+}
+
+async fn children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
+    let rows = tx.query(CHILDREN, &[(&parent.to_string()).into()]).await?;
+    let mut children = Vec::new();
+    for row in rows {
+        if let Ok(Turn::Tool(run)) = serde_json::from_str(&row.text(0)?)
+            && let Some(child) = run.job.and_then(|id| id.parse().ok())
+        {
+            children.push(child);
+        }
+    }
+    Ok(children)
+}
+
+async fn end_one(tx: &mut Tx<'_>, id: JobId, end: &End, now_ms: i64) -> Result<Ended> {
     let key = id.to_string();
     let live = tx
         .query_opt(
@@ -70,7 +119,7 @@ pub(crate) async fn end_job(tx: &mut Tx<'_>, id: JobId, end: &End, now_ms: i64) 
         figures::count(tx, now_ms, figures::UNRECORDED).await?;
     }
     tx.effects.ended.push(id);
-    Ok(Ended::Now)
+    Ok(Ended::Now { children: 0 })
 }
 
 async fn ended_before(tx: &mut Tx<'_>, key: &str) -> Result<Ended> {

@@ -21,7 +21,7 @@ each_engine! {
         let undefined = world.put(undefined("none", NOON)).await;
 
         for id in [queued, scheduled, undefined] {
-            assert_eq!(world.store.end_job(id, cancel(), by(), NOON + 1).await.unwrap(), Ended::Now);
+            assert_eq!(world.store.end_job(id, cancel(), by(), NOON + 1).await.unwrap(), Ended::Now { children: 0 });
             let status = world.store.find_status(id).await.unwrap().unwrap();
             assert_eq!(status.state, State::Cancelled);
             assert_eq!(status.error.unwrap().code, "cancelled");
@@ -34,7 +34,7 @@ each_engine! {
         let running = world.claim_one(NOON).await;
         let mut hints = world.store.hints();
 
-        assert_eq!(world.store.end_job(running.id, cancel(), by(), NOON + 1).await.unwrap(), Ended::Now);
+        assert_eq!(world.store.end_job(running.id, cancel(), by(), NOON + 1).await.unwrap(), Ended::Now { children: 0 });
 
         let hint = tokio::time::timeout(LIMIT, hints.recv()).await.unwrap().unwrap();
         assert_eq!(hint, Hint::Ended([running.id].into()));
@@ -47,7 +47,7 @@ each_engine! {
         let new = NewJob { callback_url: Some("https://a.example:8443/hook".to_owned()), ..undefined("none", NOON) };
         let id = world.put(new).await;
 
-        assert_eq!(world.store.end_job(id, complete(r#"{"by":"hand"}"#), by(), NOON + 5).await.unwrap(), Ended::Now);
+        assert_eq!(world.store.end_job(id, complete(r#"{"by":"hand"}"#), by(), NOON + 5).await.unwrap(), Ended::Now { children: 0 });
 
         let row = world.store.find_job(id).await.unwrap().unwrap();
         assert_eq!(row.callbacks.len(), 1);
@@ -61,7 +61,7 @@ each_engine! {
 
     async fn an_ended_job_says_how_it_ended_and_keeps_it(world: World) {
         let id = world.put(job(NOON)).await;
-        assert_eq!(world.store.end_job(id, complete("null"), by(), NOON).await.unwrap(), Ended::Now);
+        assert_eq!(world.store.end_job(id, complete("null"), by(), NOON).await.unwrap(), Ended::Now { children: 0 });
 
         let again = world.store.end_job(id, complete(r#""other""#), by(), NOON + 1).await.unwrap();
         let cancelled = world.store.end_job(id, cancel(), by(), NOON + 1).await.unwrap();
@@ -94,7 +94,7 @@ each_engine! {
             let state = world.state(running.id).await;
             match (by_run, by_hand.unwrap()) {
                 (Fenced::Done, Ended::Before(_)) => assert_eq!(state, State::Succeeded),
-                (Fenced::Stale, Ended::Now) => assert_eq!(state, State::Cancelled),
+                (Fenced::Stale, Ended::Now { .. }) => assert_eq!(state, State::Cancelled),
                 other => panic!("{other:?}"),
             }
         }

@@ -21,7 +21,7 @@ use crate::chain::chain;
 
 /// What others hold comes back within moments; this is the look that nobody has to trigger.
 const LOOK_HELD_MS: i64 = 5_000;
-/// A limit may be raised on another node, which tells nobody here.
+/// A raised limit is seen within a second by the node where the job came to rest; this look is for when that node has died.
 const LOOK_SPENT_MS: i64 = 30_000;
 /// Calls of runs that died, at one place.
 pub(crate) const MAX_KNOWN: usize = 100;

@@ -6,7 +6,7 @@ use levqor_core::rate::MinuteLimits;
 use levqor_core::seal::{Keyring, SealKey};
 use levqor_core::state::State;
 use levqor_engine::{Engine, Settings};
-use levqor_mock_ai::MockAi;
+use levqor_mock_ai::{MockAi, Rates};
 use serde_json::json;
 
 use super::world::*;
@@ -41,7 +41,9 @@ fn keys(mock: &MockAi) -> Vec<String> {
 }
 
 async fn a_step_asks_with_the_key_of_its_connection_and_the_address_of_the_settings(database: Database) {
-    let mock = mock().await;
+    let rates = Rates::new(2_000_000, 200_000, 2_500_000, 4_000_000, 10_000_000);
+    let models = [("claude-sonnet-5".to_owned(), rates)].into();
+    let mock = mock_with(levqor_mock_ai::Settings { models, ..Default::default() }).await;
     let node = Node::start(&database, settings_for(&mock), TestClock::running()).await;
     connect(&node, "team", "openai", "sk-team-canary").await;
     connect(&node, "claude", "anthropic", "sk-claude-canary").await;
@@ -49,7 +51,7 @@ async fn a_step_asks_with_the_key_of_its_connection_and_the_address_of_the_setti
     let mut rows = vec![run(&node, &one(", connection: team")).await];
     rows.push(run(&node, &asks("openai-responses/gpt-6-sol", ", connection: team")).await);
     rows.push(run(&node, &one("")).await);
-    rows.push(run(&node, &asks("anthropic/mock-large", ", connection: claude")).await);
+    rows.push(run(&node, &asks("anthropic/claude-sonnet-5", ", connection: claude")).await);
 
     for row in &rows {
         assert!(row.error.is_none(), "{row:?}");
