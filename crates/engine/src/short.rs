@@ -34,8 +34,26 @@ struct Known {
     /// Of these the end is known.
     ended: Vec<JobId>,
     is_freed: bool,
+    /// Everybody is to be woken, whatever they wait for: the budgets changed, or the database was away when it was told.
+    is_all: bool,
     /// The budgets' word when the first of them was refused.
     token: Option<String>,
+}
+
+/// Who is to be woken.
+#[derive(Default)]
+struct Woken {
+    /// The end that they waited for is known.
+    ended: Vec<JobId>,
+    /// Wait for money, and whether what others hold would be enough.
+    money: Vec<(JobId, bool)>,
+}
+
+impl Woken {
+    fn ids(&self) -> Vec<JobId> {
+        let money = self.money.iter().map(|(job, _)| *job);
+        self.ended.iter().copied().chain(money).collect()
+    }
 }
 
 impl Short {
@@ -90,41 +108,50 @@ impl Short {
     }
 
     /// Who is to be woken now. With `all`, everybody who waits for money.
-    fn take(&self, all: bool) -> Vec<JobId> {
+    fn take(&self, all: bool) -> Woken {
         let mut known = self.known();
-        let mut woken = std::mem::take(&mut known.ended);
+        let ended = std::mem::take(&mut known.ended);
         let is_freed = std::mem::take(&mut known.is_freed);
+        let all = std::mem::take(&mut known.is_all) || all;
         let waiting = known.money.iter().filter(|(_, is_held)| all || is_freed && **is_held);
         let most = if all { usize::MAX } else { WOKEN_AT_ONCE };
-        let money: Vec<JobId> = waiting.take(most).map(|(job, _)| *job).collect();
-        for job in &money {
+        let money: Vec<(JobId, bool)> = waiting.take(most).map(|(job, is_held)| (*job, *is_held)).collect();
+        for (job, _) in &money {
             known.money.remove(job);
         }
-        woken.extend(money);
-        woken
+        Woken { ended, money }
     }
 
-    fn waits_for_money(&self) -> bool {
-        !self.known().money.is_empty()
+    /// Puts those back who could not be woken, for the next look.
+    fn put_back(&self, woken: Woken) {
+        let mut known = self.known();
+        known.is_all |= !woken.money.is_empty();
+        known.money.extend(woken.money);
+        known.ended.extend(woken.ended);
     }
 
-    /// Whether the budgets are other ones than when somebody began to wait.
+    /// Whether somebody waits whom only a look brings on.
+    fn waits(&self) -> bool {
+        let known = self.known();
+        !known.money.is_empty() || !known.ended.is_empty()
+    }
+
+    /// Whether the budgets are, or may be, other ones than when somebody began to wait.
     fn has_changed(&self, now: String) -> bool {
-        self.known().token.replace(now.clone()).is_some_and(|before| before != now)
+        self.known().token.replace(now.clone()).is_none_or(|before| before != now)
     }
 }
 
 /// Wakes jobs when money comes back, when a limit changes, and when a job ends that they wait for.
 pub(crate) async fn wake_loop(shared: Arc<Shared>) {
     while !shared.stopping.is_cancelled() {
-        let waits = shared.short.waits_for_money();
-        let changed = waits && has_changed(&shared).await;
+        let changed = shared.short.waits() && has_changed(&shared).await;
         let woken = shared.short.take(changed);
-        if !woken.is_empty() {
-            wake(&shared, &woken).await;
+        if !wake(&shared, &woken.ids()).await {
+            shared.short.put_back(woken);
         }
         tokio::select! {
-            _ = tokio::time::sleep(if waits { LOOK } else { LOOK * 3600 }) => {}
+            _ = tokio::time::sleep(if shared.short.waits() { LOOK } else { LOOK * 3600 }) => {}
             _ = shared.short.freed.notified() => tokio::time::sleep(PAUSE).await,
             _ = shared.stopping.cancelled() => {}
         }
@@ -141,14 +168,17 @@ async fn has_changed(shared: &Shared) -> bool {
     }
 }
 
-async fn wake(shared: &Shared, jobs: &[JobId]) {
+/// Whether all of them were told. Waking a job twice does no harm.
+async fn wake(shared: &Shared, jobs: &[JobId]) -> bool {
     let now_ms = shared.clock.now_ms();
     for piece in jobs.chunks(500) {
         match shared.store.hasten(piece, now_ms).await {
             Ok(_) => shared.due.add(now_ms),
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "waiting jobs cannot be woken; they look again by themselves");
+                tracing::warn!(error = %chain(&error), "waiting jobs cannot be woken; trying again");
+                return false;
             }
         }
     }
+    true
 }

@@ -9,6 +9,7 @@ mod looks;
 mod once;
 mod refusals;
 mod sdks;
+mod workflows;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

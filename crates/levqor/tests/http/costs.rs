@@ -3,7 +3,7 @@
 use levqor_core::id::JobId;
 use levqor_core::job::Tags;
 use levqor_core::money::{Bound, CallId, Charge, Lookup, Nano, PriceBook, Terms, Usage, bill};
-use levqor_store::{CallPlace, NewCall, Reserved, Settlement, Store};
+use levqor_store::{CallPlace, Location, NewCall, Reserved, Settlement, Store};
 use serde_json::{Value, json};
 
 use crate::server::TestServer;
@@ -239,6 +239,100 @@ async fn a_bill_explains_each_call_to_the_nano_dollar() {
         assert_eq!(server.anon().get(&format!("{path}?{query}")).await.status, status, "{query}");
     }
     assert_eq!(server.anon().get(&format!("/api/v1/jobs/{}/costs", job(9))).await.error(), "not_found");
+}
+
+#[tokio::test]
+async fn a_bill_is_read_page_by_page_while_it_grows() {
+    let server = start(&[]).await;
+    let store = server.engine.store();
+    let mut made = Vec::new();
+    let call = async |attempt: i64| {
+        let at_ms = NOON + attempt * 1_000;
+        spend(store, Spent { attempt, at_ms, ..Spent::default() }).await
+    };
+    let mut total = Nano::ZERO;
+    for attempt in 1..=7 {
+        let (id, cost) = call(attempt).await;
+        made.push(id.to_string());
+        total = total.checked_add(cost).unwrap();
+    }
+    // Another job's calls are on no page.
+    spend(store, Spent { job: job(2), ..Spent::default() }).await;
+    let walk = async |limit: usize, late: Option<i64>| {
+        let (mut seen, mut pages, mut cursor) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let path = format!("/api/v1/jobs/{}/costs?limit={limit}{cursor}", job(1));
+            let page = server.anon().get(&path).await.json();
+            let calls = page["calls"].as_array().unwrap();
+            assert!(calls.len() <= limit, "{page}");
+            seen.extend(calls.iter().map(|call| call["call_id"].as_str().unwrap().to_owned()));
+            pages.push(page["costs"].clone());
+            let Some(next) = page["next"].as_str() else { return (seen, pages) };
+            assert_eq!(calls.len(), limit, "only the last page may be short");
+            cursor = format!("&cursor={next}");
+            if let Some(attempt) = late.filter(|_| pages.len() == 1) {
+                call(attempt).await;
+            }
+        }
+    };
+
+    for limit in [1, 2, 3, 7, 8, 500] {
+        let (seen, pages) = walk(limit, None).await;
+        assert_eq!(seen, made, "oldest first, each once, {limit} a page");
+        assert!(
+            pages.iter().all(|costs| costs["own"]["cost_usd"] == total.to_string()),
+            "sums are of all pages"
+        );
+    }
+    let (seen, pages) = walk(3, Some(8)).await;
+    assert_eq!((&seen[..7], seen.len()), (&made[..], 8), "what comes meanwhile comes last");
+    assert_eq!((&pages[0]["own"]["calls"], &pages[2]["own"]["calls"]), (&json!(7), &json!(8)));
+}
+
+/// Sums of one day for so many workflows, put past the store: they cost a micro-dollar each.
+async fn put_sums(server: &TestServer, workflows: i64) {
+    let day = NOON / DAY * DAY;
+    let each = format!(
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < {workflows}) select"
+    );
+    let sql = format!(
+        "insert into cost_groups (id, workflow, provider, model, key_id, user_id, tags) \
+           {each} 'g' || cast(i as text), 'w' || cast(i as text), 'openai', 'gpt-6-sol', '', '', '{{}}' from n; \
+         insert into cost_rollups (width_ms, start_ms, group_id, calls, settled, released, assumed, cost_nano, assumed_nano, \
+           overrun_nano, uncached_in, cached_in, write_short, write_long, write_any, image_in, audio_in, out_said, out_thought, \
+           audio_out, searches) \
+           {each} {DAY}, {day}, 'g' || cast(i as text), 1, 1, 0, 0, 1000, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0 from n"
+    );
+    match &server.location {
+        Location::Sqlite(file) => rusqlite::Connection::open(file).unwrap().execute_batch(&sql).unwrap(),
+        Location::Postgres(url) => {
+            let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&sql).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_would_be_too_long_is_refused_and_says_what_to_do() {
+    let server = start(&[]).await;
+    put_sums(&server, 10_001).await;
+    let get = async |query: &str| server.anon().get(&format!("/api/v1/{query}&{RANGE}")).await;
+
+    for query in ["costs?by=workflow", "costs?by=workflow,day&format=csv", "usage?by=workflow"] {
+        let refused = get(query).await;
+        assert_eq!((refused.status, refused.error().as_str()), (400, "invalid_query"), "{query}");
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("more than 10000 lines: group by less"), "{message}");
+    }
+    let less = get("costs?by=day").await.json();
+    assert_eq!(
+        (less["lines"].as_array().unwrap().len(), &less["total"]["cost_usd"]),
+        (1, &json!("0.010001")),
+        "all of it, in fewer lines"
+    );
+    let one = get("costs?by=workflow&workflow=w10001").await.json();
+    assert_eq!((&one["lines"][0]["workflow"], &one["total"]["calls"]), (&json!("w10001"), &json!(1)));
 }
 
 #[tokio::test]

@@ -11,4 +11,6 @@ mod meter;
 mod periods;
 mod prices;
 mod race;
+mod refusals;
+mod replays;
 mod sequences;

@@ -132,7 +132,7 @@ async fn a_job_that_waits_for_money_holds_no_slot_and_wakes_when_the_limit_is_ra
 }
 
 async fn what_others_hold_is_waited_for_whatever_the_policy(database: Database) {
-    let mock = mock_with(Mock { delay: Duration::from_millis(300), ..Mock::default() }).await;
+    let mock = mock_with(Mock { delay: Duration::from_millis(1_000), ..Mock::default() }).await;
     let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
     put_budget(&node, &day("0.004")).await;
     node.put("w", &one(", when_short: fail")).await;
@@ -140,9 +140,12 @@ async fn what_others_hold_is_waited_for_whatever_the_policy(database: Database) 
     let first = submit(&node, "one").await;
     wait_until(LIMIT, async || counted(&database, "held_nano").await > 0).await;
     let second = submit(&node, "two").await;
+    let waiting = node.when(second, |row| row.line.state == State::Waiting).await;
 
     assert!(output(&node.ended(first).await)["answer"].is_string());
-    assert!(output(&node.ended(second).await)["answer"].is_string());
+    let row = node.ended(second).await;
+    assert!(output(&row)["answer"].is_string());
+    assert!(row.line.finished_at_ms < waiting.line.due_at_ms, "woken by what came back");
     bill_is_ledger(&mock, &database).await;
 }
 
