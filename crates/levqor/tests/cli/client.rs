@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use levqor_mock_ai::MockAi;
+
 use crate::program::Running;
 
 fn server(vars: &[(&str, &str)]) -> Running {
@@ -52,6 +54,26 @@ fn the_example_workflows_do_what_they_promise() {
         assert_eq!(watched.code, Some(0), "{workflow} {payload}: {}{}", watched.out, watched.err);
         assert!(watched.out.contains(result), "{workflow} {payload}: {}", watched.out);
     }
+}
+
+#[test]
+fn the_example_with_ai_steps_runs_against_a_mock_and_says_what_it_lacks_without_one() {
+    let message = r#"{"message":"The lamp is broken. Call me: ada@example.com"}"#;
+    let server = server(&[]);
+    let failed = server.levqor(&["submit", "triage", message, "--watch"]);
+    assert_eq!(failed.code, Some(1), "{}{}", failed.out, failed.err);
+    let told = format!("{}{}", failed.out, failed.err);
+    assert!(told.contains("there is no key for the AI provider `openai`"), "{told}");
+    drop(server);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mock = runtime.block_on(MockAi::start(([127, 0, 0, 1], 0).into(), Default::default())).unwrap();
+    let provider = format!("{}/v1", mock.url());
+    let server = self::server(&[("OPENAI_API_KEY", "any"), ("OPENAI_BASE_URL", &provider)]);
+    let done = server.levqor(&["submit", "triage", message, "--watch"]);
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    assert!(done.out.contains(r#""label":"bug""#) && done.out.contains("ada@example.com"), "{}", done.out);
+    assert_eq!(mock.bill().calls, 2);
 }
 
 #[test]

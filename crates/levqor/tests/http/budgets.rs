@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, LIMIT, Reply};
 use crate::money::{call, cents, granted, in_job, settled};
-use crate::server::TestServer;
+use crate::server::{TestServer, now_ms};
 
 async fn put(client: &Client, id: &str, body: &Value) -> Reply {
     let headers = [("Content-Type", "application/json")];
@@ -20,6 +20,40 @@ async fn delete(client: &Client, id: &str) -> Reply {
 
 fn day(limit: &str) -> Value {
     json!({"scope": "global", "window": "day", "limit": limit})
+}
+
+#[tokio::test]
+async fn each_budget_that_goes_by_the_clock_has_its_figures_and_no_more_than_a_hundred_have() {
+    let server = TestServer::start(&[]).await;
+    let anon = server.anon();
+    let store = server.engine.store();
+    let each = json!({"scope": "user", "scope_id": "*", "window": "month", "limit": "20"});
+    assert_eq!(put(&anon, "all", &day("5.5")).await.status, 201);
+    assert_eq!(put(&anon, "each", &each).await.status, 201);
+    let off = json!({"scope": "global", "window": "day", "limit": "1", "enabled": false});
+    assert_eq!(put(&anon, "off", &off).await.status, 201);
+    for (user, cents) in [("ada", 3), ("bob", 7)] {
+        let user = Some(user.to_owned());
+        granted(store, levqor_store::NewCall { user, ..call(now_ms(), cents) }).await.spend();
+    }
+
+    let page = anon.get("/metrics").await.text();
+    for wanted in [
+        r#"levqor_budget_limit_usd{budget="all",scope="global",window="day"} 5.50"#,
+        r#"levqor_budget_held_usd{budget="all",scope="global",window="day"} 0.10"#,
+        r#"levqor_budget_spent_usd{budget="all",scope="global",window="day"} 0.00"#,
+        r#"levqor_budget_held_usd{budget="each",scope="user",window="month"} 0.07"#,
+    ] {
+        assert!(page.lines().any(|line| line == wanted), "{wanted} is not in\n{page}");
+    }
+    for hidden in ["ada", "bob", "max-cost-per-job", r#""off""#] {
+        assert!(!page.contains(hidden), "{hidden} is in\n{page}");
+    }
+    for number in 0..110 {
+        assert_eq!(put(&anon, &format!("b{number:03}"), &day("1")).await.status, 201);
+    }
+    let page = anon.get("/metrics").await.text();
+    assert_eq!(page.matches("levqor_budget_limit_usd{").count(), 100);
 }
 
 #[tokio::test]

@@ -117,6 +117,11 @@ impl Store {
         self.read_snapshot(move |tx| Box::pin(figures::list(tx, now_ms))).await
     }
 
+    /// The budgets that go by the clock and bind somebody, by name, `most` at most, with their figures of one moment.
+    pub async fn list_watched_budgets(&self, now_ms: i64, most: usize) -> Result<Vec<BudgetView>> {
+        self.read_snapshot(move |tx| Box::pin(figures::watched(tx, now_ms, most))).await
+    }
+
     /// A budget with its figures and its open holds, all of one moment.
     pub async fn find_budget(&self, id: &str, now_ms: i64) -> Result<Option<BudgetView>> {
         self.find_budget_for(id, None, now_ms).await

@@ -69,6 +69,18 @@ pub(super) async fn list(tx: &mut Tx<'_>, now_ms: i64) -> Result<Vec<BudgetView>
     Ok(views)
 }
 
+/// Those that go by the clock and bind somebody, `most` at most, without their holds.
+pub(super) async fn watched(tx: &mut Tx<'_>, now_ms: i64, most: usize) -> Result<Vec<BudgetView>> {
+    let mut rows = budgets::list(tx).await?;
+    rows.retain(|row| row.budget.enabled && row.budget.window != Window::Job);
+    rows.sort_by(|one, other| one.budget.id.as_str().cmp(other.budget.id.as_str()));
+    let mut views = Vec::new();
+    for row in rows.into_iter().take(most) {
+        views.push(count(tx, row, None, now_ms).await?);
+    }
+    Ok(views)
+}
+
 async fn count(tx: &mut Tx<'_>, row: BudgetRow, subject: Option<&str>, now_ms: i64) -> Result<BudgetView> {
     let budget = &row.budget;
     let period = current(budget, now_ms);

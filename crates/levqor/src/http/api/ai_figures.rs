@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 
 use levqor_core::money::Nano;
 use levqor_engine::{AiFigures, LATENCY_BUCKETS_MS, ModelFigures};
-use levqor_store::OpenCalls;
+use levqor_store::{BudgetView, OpenCalls, PeriodRow};
 
 /// All lines, families together as the format wants them.
-pub fn lines(figures: &AiFigures, open: &OpenCalls) -> String {
+pub fn lines(figures: &AiFigures, open: &OpenCalls, watched: &[BudgetView]) -> String {
     let models = figures.models();
     let mut out = String::new();
     head(&mut out, "ai_calls", "counter", "AI calls charged by this node, by how they ended");
@@ -55,7 +55,35 @@ pub fn lines(figures: &AiFigures, open: &OpenCalls) -> String {
     line(&mut out, "ai_open_holds", &[], open.calls);
     head(&mut out, "ai_held_usd", "gauge", "What they hold, in US dollars");
     line(&mut out, "ai_held_usd", &[], open.held);
+    budgets(&mut out, watched);
     out
+}
+
+/// Three lines for each. Of a budget for each subject the fullest: no figure has a person's name.
+fn budgets(out: &mut String, watched: &[BudgetView]) {
+    let mut family = |name: &str, help: &str, value: fn(&BudgetView) -> Nano| {
+        head(out, name, "gauge", help);
+        for view in watched {
+            let budget = &view.row.budget;
+            let (id, window) = (budget.id.to_string(), budget.window.to_string());
+            let labels =
+                [("budget", id.as_str()), ("scope", budget.scope.kind.as_str()), ("window", &window)];
+            line(out, name, &labels, value(view));
+        }
+    };
+    family("budget_limit_usd", "The limits of budgets that go by the clock, in US dollars", |view| {
+        view.row.budget.limit
+    });
+    family("budget_spent_usd", "What budgets have spent in the period of now, in US dollars", |view| {
+        fullest(view).map_or(Nano::ZERO, |period| period.spent)
+    });
+    family("budget_held_usd", "What open calls hold of budgets, in US dollars", |view| {
+        fullest(view).map_or(Nano::ZERO, |period| period.held)
+    });
+}
+
+fn fullest(view: &BudgetView) -> Option<&PeriodRow> {
+    view.periods.iter().max_by_key(|period| period.spent.get().saturating_add(period.held.get()))
 }
 
 type Models = BTreeMap<(String, String), ModelFigures>;
@@ -111,7 +139,7 @@ mod tests {
         figures.charged("local", "a\"b\\\nc", &charge, Nano::ZERO, Some(1_500));
         figures.refused("job");
 
-        let text = lines(&figures, &OpenCalls { calls: 2, held: Nano::new(5) });
+        let text = lines(&figures, &OpenCalls { calls: 2, held: Nano::new(5) }, &[]);
 
         let label = r#"provider="local",model="a\"b\\\nc""#;
         for wanted in [

@@ -18,6 +18,8 @@ use crate::http::error::{ApiError, Result};
 use crate::metrics::{self, Figure};
 
 const DAY_MS: i64 = 86_400_000;
+/// Budgets that have figures of their own.
+const MOST_BUDGETS: usize = 100;
 
 #[derive(Serialize, ToSchema)]
 pub struct PublicMetrics {
@@ -126,7 +128,8 @@ pub async fn get_metrics(
         dropped,
     ));
     let open = app.engine.store().open_calls().await?;
-    let ai = ai_figures::lines(app.engine.ai_figures(), &open);
+    let budgets = app.engine.store().list_watched_budgets(app.clock.now_ms(), MOST_BUDGETS).await?;
+    let ai = ai_figures::lines(app.engine.ai_figures(), &open, &budgets);
     let page = app.metrics.encode(&figures, &ai).map_err(|_| ApiError::internal())?;
     Ok(text(StatusCode::OK, metrics::CONTENT_TYPE, page))
 }
