@@ -1,9 +1,10 @@
 //! Money under fire: nodes that call AI models die, freeze and come back, answers are lost, cut and late, and budgets run out
 //! meanwhile. A provider that is a process of its own keeps the bill; it must never be over a limit, not by a nanodollar.
 //!
-//! `provider` is the other side, `house` what the nodes are told, `spend` the load, `books` what must be true in the end.
+//! `backup` restores what was copied meanwhile. `provider` is the other side, `house` what the nodes are told, `spend` the load, `books` what must be true in the end.
 //! Seeds are fixed; `LEVQOR_CHAOS_ROUNDS=<n>` runs n of them on each engine, `LEVQOR_KILL_SEED=<seed>` just that one.
 
+mod backup;
 mod books;
 mod house;
 mod provider;

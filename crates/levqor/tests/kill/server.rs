@@ -14,6 +14,7 @@ use crate::workflows;
 
 /// The words before the address on standard output.
 const LISTENING: &str = "Levqor listens on ";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_levqor");
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// Milliseconds since 1970, by the clock that the servers on this machine read too.
@@ -71,8 +72,26 @@ impl Site {
         self
     }
 
+    /// Runs a command with the environment of the servers, and returns what it said. It must succeed.
+    pub async fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(PROGRAM)
+            .args(arguments)
+            .env_clear()
+            .envs(self.vars.iter().map(|(name, value)| (*name, value.as_str())))
+            // For the programs of PostgreSQL.
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "levqor {arguments:?} ended with {}: {said}{words}", output.status);
+        said
+    }
+
     fn command(&self, node: &str) -> Command {
-        const PROGRAM: &str = env!("CARGO_BIN_EXE_levqor");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log(node)).unwrap();
         let mut command = match &self.prelude {
             None => Command::new(PROGRAM),

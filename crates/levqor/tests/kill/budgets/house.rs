@@ -177,6 +177,11 @@ impl House {
             .await
     }
 
+    /// Waits until no job is live.
+    pub async fn all_ended(&self, limit: Duration) {
+        wait_until(limit, async || self.number("select count(*) from live_jobs").await == 0).await;
+    }
+
     /// Waits until no call is open. None may stand longer than its lease and the margin.
     pub async fn all_charged(&self, limit: Duration) {
         wait_until(limit, async || {

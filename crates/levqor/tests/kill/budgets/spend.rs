@@ -207,6 +207,12 @@ impl Spenders {
         }
     }
 
+    /// How many calls were answered, and which jobs were acknowledged, until now.
+    pub fn promises(&self) -> (i64, Vec<String>) {
+        let seen = self.seen();
+        (i64::try_from(seen.answered).unwrap(), seen.jobs.clone())
+    }
+
     /// Waits for so many more answers.
     pub async fn answered(&self, more: u64) {
         let wanted = self.seen().answered + more;
