@@ -112,6 +112,8 @@ pub(crate) struct Passed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Changed<'a> {
     pub key: &'a Key,
+    /// As it was read; `None`: nobody read it, or it was not there.
+    pub before: Option<Counts>,
     pub change: Counts,
     pub guard: bool,
 }
@@ -230,7 +232,10 @@ impl Counters {
 
     pub fn changed(&self) -> impl Iterator<Item = Changed<'_>> {
         let rows = self.rows.iter().filter(|(_, row)| row.change != Counts::default());
-        rows.map(|(key, row)| Changed { key, change: row.change, guard: row.guard })
+        rows.map(|(key, row)| {
+            let before = row.is_there.then_some(row.before);
+            Changed { key, before, change: row.change, guard: row.guard }
+        })
     }
 
     /// Thresholds that what was spent in this batch has passed. A budget that only observes has nobody to tell.

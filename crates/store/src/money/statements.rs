@@ -1,6 +1,7 @@
 //! What a batch reads: places, calls, counters. Many at once, as one JSON text, because both engines can take that apart.
 //!
-//! Every text comes in two: SQLite reads lists with `json_each`, PostgreSQL with `jsonb_to_recordset`.
+//! Every text comes in two: SQLite reads lists with `json_each`, PostgreSQL with `jsonb_to_recordset`. What PostgreSQL must find
+//! by its key is written as the hot verbs write it, so that no plan can become a walk over a table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -66,8 +67,8 @@ const HOLDS: Sql = Sql::Each {
         from json_each($1) w join ai_call_holds h on h.call_id = w.value join budget_periods p \
         on p.budget_id = h.budget_id and p.period_key = h.period_key and p.subject = h.subject",
     postgres: "select h.call_id, p.scope_rank, h.budget_id, h.subject, h.period_key \
-        from ai_call_holds h join budget_periods p \
-        on p.budget_id = h.budget_id and p.period_key = h.period_key and p.subject = h.subject \
+        from ai_call_holds h cross join lateral (select c.scope_rank from budget_periods c \
+        where c.budget_id = h.budget_id and c.period_key = h.period_key and c.subject = h.subject offset 0) p \
         where h.call_id = any (array(select jsonb_array_elements_text($1::text::jsonb)))",
 };
 
@@ -135,8 +136,9 @@ const COUNTERS: Sql = Sql::Each {
     ),
     postgres: concat!(
         counter_columns!(),
-        "from jsonb_to_recordset($1::text::jsonb) as w (b text, s text, f text, p text) join budget_periods p \
-         on p.budget_id = w.b and p.subject = w.s and p.period_key >= w.f and p.period_key <= w.p"
+        "from jsonb_to_recordset($1::text::jsonb) as w (b text, s text, f text, p text) cross join lateral \
+         (select * from budget_periods c where c.budget_id = w.b and c.subject = w.s and c.period_key >= w.f \
+         and c.period_key <= w.p offset 0) p"
     ),
 };
 

@@ -63,7 +63,8 @@ pub(super) async fn missing_rows(
 }
 
 // The guard says it once more where it counts: no hold beyond a hard limit, whatever this program believes.
-// Differs because lists are taken apart differently.
+// Differs because on PostgreSQL the rows are there, locked and known since the lock, and only an insert that meets them is sure
+// to find each by its key. So it writes sums, and SQLite adds changes. A limit that is not known stays as it was.
 const COUNTERS: Sql = Sql::Each {
     sqlite: "update budget_periods as p set limit_nano = coalesce(w.value ->> 'l', p.limit_nano), \
         spent_nano = p.spent_nano + (w.value ->> 'spent'), held_nano = p.held_nano + (w.value ->> 'held'), \
@@ -74,14 +75,17 @@ const COUNTERS: Sql = Sql::Each {
         where p.budget_id = w.value ->> 'b' and p.period_key = w.value ->> 'p' and p.subject = w.value ->> 's' \
         and (not (w.value ->> 'guard') or p.spent_nano + (w.value ->> 'spent') + p.held_nano + (w.value ->> 'held') \
         <= (w.value ->> 'l'))",
-    postgres: "update budget_periods as p set limit_nano = coalesce(w.l, p.limit_nano), \
-        spent_nano = p.spent_nano + w.spent, held_nano = p.held_nano + w.held, assumed_nano = p.assumed_nano + w.assumed, \
-        overrun_nano = p.overrun_nano + w.overrun, calls = p.calls + w.calls, open_holds = p.open_holds + w.open, \
-        updated_at_ms = greatest(p.updated_at_ms, w.at) \
-        from jsonb_to_recordset($1::text::jsonb) as w (b text, p text, s text, l bigint, spent bigint, held bigint, \
+    postgres: "insert into budget_periods as p (budget_id, period_key, subject, scope_rank, limit_nano, spent_nano, held_nano, \
+        assumed_nano, overrun_nano, calls, open_holds, updated_at_ms) \
+        select w.b, w.p, w.s, w.r, coalesce(w.l, 9223372036854775807), w.spent, w.held, w.assumed, w.overrun, w.calls, w.open, w.at \
+        from jsonb_to_recordset($1::text::jsonb) as w (b text, p text, s text, r bigint, l bigint, spent bigint, held bigint, \
         assumed bigint, overrun bigint, calls bigint, open bigint, at bigint, guard boolean) \
-        where p.budget_id = w.b and p.period_key = w.p and p.subject = w.s \
-        and (not w.guard or p.spent_nano + w.spent + p.held_nano + w.held <= w.l)",
+        where not w.guard or w.spent + w.held <= w.l \
+        on conflict (budget_id, period_key, subject) do update set \
+        limit_nano = case when excluded.limit_nano < 9223372036854775807 then excluded.limit_nano else p.limit_nano end, \
+        spent_nano = excluded.spent_nano, held_nano = excluded.held_nano, assumed_nano = excluded.assumed_nano, \
+        overrun_nano = excluded.overrun_nano, calls = excluded.calls, open_holds = excluded.open_holds, \
+        updated_at_ms = greatest(p.updated_at_ms, excluded.updated_at_ms)",
 };
 
 pub(super) async fn counters(
@@ -90,17 +94,23 @@ pub(super) async fn counters(
     counters: &Counters,
     at_ms: i64,
 ) -> Result<()> {
-    let rows = counters.changed().map(|row| {
+    let mut rows = Vec::new();
+    for row in counters.changed() {
         let budget = policy.budgets.iter().find(|budget| budget.id.as_str() == row.key.budget);
-        json!({
-            "b": row.key.budget, "p": row.key.period, "s": row.key.subject,
+        let counts = if tx.is_sqlite() {
+            row.change
+        } else {
+            let locked = row.before.ok_or_else(|| Error::bug("counters that were not locked"))?;
+            locked.plus(row.change)
+        };
+        rows.push(json!({
+            "b": row.key.budget, "p": row.key.period, "s": row.key.subject, "r": row.key.rank,
             "l": budget.map(|budget| budget.limit.get()),
-            "spent": row.change.spent, "held": row.change.held, "assumed": row.change.assumed,
-            "overrun": row.change.overrun, "calls": row.change.calls, "open": row.change.open_holds,
-            "at": at_ms, "guard": row.guard,
-        })
-    });
-    execute_all(tx, COUNTERS, rows.collect(), "counters").await
+            "spent": counts.spent, "held": counts.held, "assumed": counts.assumed, "overrun": counts.overrun,
+            "calls": counts.calls, "open": counts.open_holds, "at": at_ms, "guard": row.guard,
+        }));
+    }
+    execute_all(tx, COUNTERS, rows, "counters").await
 }
 
 macro_rules! call_columns {
@@ -199,7 +209,10 @@ const CALLS: Sql = Sql::Each {
         served = coalesce(w.value ->> 'served', c.served), \
         sent_at_ms = coalesce(c.sent_at_ms, w.value ->> 'sent_at'), settled_at_ms = coalesce(w.value ->> 'settled_at', c.settled_at_ms) \
         from json_each($1) w where c.id = w.value ->> 'id'",
-    postgres: "update ai_calls as c set state = w.state, settled_nano = w.settled, corrections = w.corrections, \
+    postgres: "with w as materialized (select * from jsonb_to_recordset($1::text::jsonb) as w (id text, state text, settled bigint, \
+        corrections bigint, tier text, u jsonb, raw text, cost bigint, request text, http bigint, finish text, failure text, \
+        alarm text, served text, sent_at bigint, settled_at bigint)) \
+        update ai_calls as c set state = w.state, settled_nano = w.settled, corrections = w.corrections, \
         tier = coalesce(w.tier, c.tier), lease_until_ms = case when w.settled is null then c.lease_until_ms end, \
         uncached_in = coalesce((w.u ->> 0)::bigint, c.uncached_in), cached_in = coalesce((w.u ->> 1)::bigint, c.cached_in), \
         write_short = coalesce((w.u ->> 2)::bigint, c.write_short), write_long = coalesce((w.u ->> 3)::bigint, c.write_long), \
@@ -212,22 +225,21 @@ const CALLS: Sql = Sql::Each {
         finish_reason = coalesce(w.finish, c.finish_reason), failure = coalesce(w.failure, c.failure), \
         alarm = coalesce(w.alarm, c.alarm), served = coalesce(w.served, c.served), sent_at_ms = coalesce(c.sent_at_ms, w.sent_at), \
         settled_at_ms = coalesce(w.settled_at, c.settled_at_ms) \
-        from jsonb_to_recordset($1::text::jsonb) as w (id text, state text, settled bigint, corrections bigint, tier text, \
-        u jsonb, raw text, cost bigint, request text, http bigint, finish text, failure text, alarm text, served text, sent_at bigint, \
-        settled_at bigint) where c.id = w.id",
+        from w where c.id = any (array(select id from w)) and c.id = w.id",
 };
 
-// Differs because lists are taken apart differently.
+// Differs because lists are taken apart differently. That a hold is open is no condition on PostgreSQL: the index of those that
+// are would look cheaper than the key.
 const CLOSE: Sql = Sql::Each {
-    sqlite: "update ai_call_holds as h set closed_at_ms = w.value ->> 'at' from json_each($1) w \
-        where h.call_id = w.value ->> 'id' and h.closed_at_ms is null",
-    postgres: "update ai_call_holds as h set closed_at_ms = w.at \
-        from jsonb_to_recordset($1::text::jsonb) as w (id text, at bigint) where h.call_id = w.id and h.closed_at_ms is null",
+    sqlite: "update ai_call_holds as h set closed_at_ms = $2 from json_each($1) w \
+        where h.call_id = w.value and h.closed_at_ms is null",
+    postgres: "update ai_call_holds set closed_at_ms = coalesce(closed_at_ms, $2) \
+        where call_id = any (array(select jsonb_array_elements_text($1::text::jsonb)))",
 };
 
 /// Calls that were marked or charged; the holds of those that are over are closed.
 pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a Call>) -> Result<()> {
-    let (mut rows, mut closed) = (Vec::new(), Vec::new());
+    let (mut rows, mut closed, mut closed_at_ms) = (Vec::new(), Vec::new(), 0);
     for call in calls {
         let Some(write) = &call.write else { continue };
         let settlement = write.settlement.as_ref();
@@ -250,11 +262,15 @@ pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a C
             "settled_at": write.settled_at_ms,
         }));
         if let Some(at) = write.settled_at_ms {
-            closed.push(json!({ "id": call.id, "at": at }));
+            closed.push(json!(call.id));
+            closed_at_ms = closed_at_ms.max(at);
         }
     }
     execute_all(tx, CALLS, rows, "calls").await?;
-    execute(tx, CLOSE, closed).await?;
+    if !closed.is_empty() {
+        let list = Json::Array(closed).to_string();
+        tx.execute(CLOSE, &[(&list).into(), closed_at_ms.into()]).await?;
+    }
     Ok(())
 }
 
@@ -337,7 +353,8 @@ const QUARANTINES: Sql = Sql::Each {
         where true order by 1, 2 on conflict (provider, model) do nothing",
     postgres: "insert into ai_quarantines (provider, model, call_id, reason, since_ms) \
         select c.provider, c.model, c.id, w ->> 1, (w ->> 2)::bigint from jsonb_array_elements($1::text::jsonb) as e (w) \
-        join ai_calls c on c.id = w ->> 0 order by 1, 2 on conflict (provider, model) do nothing",
+        cross join lateral (select * from ai_calls a where a.id = w ->> 0 offset 0) c \
+        order by 1, 2 on conflict (provider, model) do nothing",
 };
 
 /// A model that cost more than what its price list allows is not called again until somebody has looked at it.

@@ -98,7 +98,7 @@ impl Postgres {
         let (rates, counting) = Collector::start(RateVerb, lane(rate::SETTINGS, 7), &closing);
         let (claims, claiming) = Claims::start(node, lane(BY_LOOKUP, 5), news.clone(), closing.clone());
         let holding = MoneyVerb { news: news.clone(), money: money.clone(), node: node.to_owned() };
-        let (holds, charging) = Collector::start(holding, lane(BY_LOOKUP, 8), &closing);
+        let (holds, charging) = Collector::start(holding, lane(BY_HASH, 8), &closing);
         money.poke_by(hot::money::poke(&holds));
         let listening = tokio::spawn(listen::listen_loop(connector.clone(), news.clone(), closing.clone()));
 
