@@ -9,7 +9,9 @@ mod value;
 
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::try_join_all;
 use rusqlite::Connection;
+use tokio_postgres::types::ToSql;
 
 pub(crate) use row::Row;
 pub(crate) use value::Value;
@@ -125,6 +127,30 @@ impl<'a> Tx<'a> {
             }
             Conn::PostgresRead(_) => Err(Error::bug("a write outside a transaction".to_owned())),
         }
+    }
+
+    /// Statements of one list each, in their order; how many rows each changed. On a lane none waits for the answer to the one
+    /// before, so that all of them cost one round trip; after an error nothing of the transaction can be kept anyway.
+    pub(crate) async fn execute_together(&mut self, statements: &[(Sql, String)]) -> Result<Vec<u64>> {
+        let texts: Vec<&'static str> = statements.iter().map(|(sql, _)| self.text(*sql)).collect();
+        let lists = statements.iter().map(|(_, list)| list);
+        if let Conn::PostgresLane(session) = &mut self.conn {
+            let mut prepared = Vec::with_capacity(texts.len());
+            for text in texts {
+                prepared.push(session.prepare(text).await?);
+            }
+            let values: Vec<[&(dyn ToSql + Sync); 1]> = lists.map(|list| [list as _]).collect();
+            let running = prepared.iter().zip(&values);
+            let client = session.client();
+            return Ok(
+                try_join_all(running.map(|(statement, values)| client.execute(statement, values))).await?
+            );
+        }
+        let mut changed = Vec::with_capacity(statements.len());
+        for (text, list) in texts.into_iter().zip(lists) {
+            changed.push(self.execute(text, &[list.into()]).await?);
+        }
+        Ok(changed)
     }
 
     /// Runs a text of many statements, for migrations.

@@ -15,7 +15,7 @@ use super::policy::{self, Policy};
 use super::rollups;
 use super::statements::{self, Range};
 use super::types::{Correction, NewCall, Reason, Refusal, Settled, Settlement};
-use super::write::{self, Hold};
+use super::write::{self, Hold, Writes};
 use crate::tx::Tx;
 use crate::{Error, Result};
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(
     if asked.is_empty() && charges.is_empty() {
         return Ok((finish(outcomes)?, false));
     }
-    let now = policy::locked(tx, money).await?;
+    let now = policy::locked(tx, money, &policy).await?;
     if now.token != policy.token {
         policy = now;
         asked = ask(items, &policy, &outcomes);
@@ -108,16 +108,19 @@ pub(crate) async fn run(
 
     let wrote = !granted.is_empty() || calls.values().any(|call| call.write.is_some());
     if wrote {
-        let holds = holds(&granted);
-        write::missing_rows(tx, &policy, &asked_keys(&granted), &counters).await?;
-        write::counters(tx, &policy, &counters, latest(items)).await?;
-        write::new_calls(tx, node, granted.iter().map(|asked| asked.call)).await?;
-        write::holds(tx, &holds).await?;
-        write::calls(tx, calls.values()).await?;
-        rollups::write(tx, calls.values(), latest(items)).await?;
-        write::ledger(tx, &ledger).await?;
-        write::quarantines(tx, &ledger).await?;
-        write::alerts(tx, &counters.passed(&policy.budgets), latest(items)).await?;
+        let mut writes = Writes::default();
+        if tx.is_sqlite() {
+            write::missing_rows(&mut writes, &policy, &asked_keys(&granted), &counters);
+        }
+        write::counters(&mut writes, tx.is_sqlite(), &policy, &counters, latest(items))?;
+        write::new_calls(&mut writes, node, granted.iter().map(|asked| asked.call));
+        write::holds(&mut writes, &holds(&granted));
+        write::calls(&mut writes, calls.values());
+        rollups::write(&mut writes, calls.values(), latest(items));
+        write::ledger(&mut writes, &ledger);
+        write::quarantines(&mut writes, &ledger);
+        write::alerts(&mut writes, &counters.passed(&policy.budgets), latest(items));
+        writes.run(tx).await?;
         write::corrections(tx, items, &outcomes).await?;
     }
     Ok((finish(outcomes)?, wrote))

@@ -11,9 +11,8 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::calls::Call;
-use super::write::{classes, execute};
-use crate::Result;
-use crate::tx::{Sql, Tx};
+use super::write::{Writes, classes};
+use crate::tx::Sql;
 
 /// All zones of today are whole quarters of an hour away from UTC, so days and hours of any zone are made of these.
 pub(crate) const QUARTER_MS: i64 = 900_000;
@@ -149,11 +148,7 @@ const USERS: Sql = Sql::Each {
 
 /// Adds what the batch did to its calls. Comes after the counters, and in the order of keys, so that no two batches wait
 /// for each other.
-pub(super) async fn write<'a>(
-    tx: &mut Tx<'_>,
-    calls: impl Iterator<Item = &'a Call>,
-    at_ms: i64,
-) -> Result<()> {
+pub(super) fn write<'a>(writes: &mut Writes, calls: impl Iterator<Item = &'a Call>, at_ms: i64) {
     let mut groups: BTreeMap<String, &Belongs> = BTreeMap::new();
     let mut rollups: BTreeMap<(i64, i64, String), Sums> = BTreeMap::new();
     let mut users: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -179,8 +174,7 @@ pub(super) async fn write<'a>(
         Json::from_iter(key.into_iter().chain(sums.iter().map(|sum| json!(sum))))
     });
     let users = users.iter().map(|(user, (calls, cost))| json!([user, calls, cost, at_ms]));
-    execute(tx, GROUPS, groups.collect()).await?;
-    execute(tx, ROLLUPS, rollups.collect()).await?;
-    execute(tx, USERS, users.collect()).await?;
-    Ok(())
+    writes.any(GROUPS, groups.collect());
+    writes.any(ROLLUPS, rollups.collect());
+    writes.any(USERS, users.collect());
 }

@@ -24,20 +24,41 @@ pub(super) struct Hold<'a> {
     pub amount: levqor_core::money::Nano,
 }
 
-pub(super) async fn execute(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>) -> Result<u64> {
-    if rows.is_empty() {
-        return Ok(0);
-    }
-    let list = Json::Array(rows).to_string();
-    tx.execute(sql, &[(&list).into()]).await
+/// What a batch writes, in its order. On PostgreSQL all of it is under way before the first answer.
+#[derive(Default)]
+pub(super) struct Writes {
+    statements: Vec<(Sql, String)>,
+    /// How many rows each must write, and what they are; `None`: as many as are new.
+    wanted: Vec<Option<(u64, &'static str)>>,
 }
 
-/// A row that is not there now would be money that is counted nowhere.
-async fn execute_all(tx: &mut Tx<'_>, sql: Sql, rows: Vec<Json>, what: &str) -> Result<()> {
-    let wanted = rows.len() as u64;
-    match execute(tx, sql, rows).await? {
-        found if found == wanted => Ok(()),
-        found => Err(Error::bug(format!("{found} of {wanted} {what} were written"))),
+impl Writes {
+    /// Rows of which some may be there.
+    pub fn any(&mut self, sql: impl Into<Sql>, rows: Vec<Json>) {
+        self.push(sql.into(), rows, None);
+    }
+
+    /// A row that is not there now would be money that is counted nowhere.
+    fn all(&mut self, sql: Sql, rows: Vec<Json>, what: &'static str) {
+        let wanted = rows.len() as u64;
+        self.push(sql, rows, Some((wanted, what)));
+    }
+
+    fn push(&mut self, sql: Sql, rows: Vec<Json>, wanted: Option<(u64, &'static str)>) {
+        if !rows.is_empty() {
+            self.statements.push((sql, Json::Array(rows).to_string()));
+            self.wanted.push(wanted);
+        }
+    }
+
+    pub async fn run(self, tx: &mut Tx<'_>) -> Result<()> {
+        let found = tx.execute_together(&self.statements).await?;
+        for (found, wanted) in found.into_iter().zip(self.wanted) {
+            if let Some((wanted, what)) = wanted.filter(|(wanted, _)| *wanted != found) {
+                return Err(Error::bug(format!("{found} of {wanted} {what} were written")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -47,19 +68,14 @@ const MISSING: &str = "insert into budget_periods (budget_id, period_key, subjec
     from json_each($1) where true on conflict (budget_id, period_key, subject) do nothing";
 
 /// Rows of periods that begin with this batch. On PostgreSQL they were made by the lock.
-pub(super) async fn missing_rows(
-    tx: &mut Tx<'_>,
+pub(super) fn missing_rows(
+    writes: &mut Writes,
     policy: &Policy,
     keys: &BTreeMap<Key, Option<i64>>,
     counters: &Counters,
-) -> Result<()> {
-    if !tx.is_sqlite() {
-        return Ok(());
-    }
+) {
     let new = keys.iter().filter(|(key, _)| !counters.is_loaded(key));
-    execute(tx, MISSING.into(), new.map(|(key, ends_at_ms)| new_row(policy, key, *ends_at_ms)).collect())
-        .await?;
-    Ok(())
+    writes.any(MISSING, new.map(|(key, ends_at_ms)| new_row(policy, key, *ends_at_ms)).collect());
 }
 
 // The guard says it once more where it counts: no hold beyond a hard limit, whatever this program believes.
@@ -88,8 +104,9 @@ const COUNTERS: Sql = Sql::Each {
         updated_at_ms = greatest(p.updated_at_ms, excluded.updated_at_ms)",
 };
 
-pub(super) async fn counters(
-    tx: &mut Tx<'_>,
+pub(super) fn counters(
+    writes: &mut Writes,
+    is_sqlite: bool,
     policy: &Policy,
     counters: &Counters,
     at_ms: i64,
@@ -97,7 +114,7 @@ pub(super) async fn counters(
     let mut rows = Vec::new();
     for row in counters.changed() {
         let budget = policy.budgets.iter().find(|budget| budget.id.as_str() == row.key.budget);
-        let counts = if tx.is_sqlite() {
+        let counts = if is_sqlite {
             row.change
         } else {
             let locked = row.before.ok_or_else(|| Error::bug("counters that were not locked"))?;
@@ -110,7 +127,8 @@ pub(super) async fn counters(
             "calls": counts.calls, "open": counts.open_holds, "at": at_ms, "guard": row.guard,
         }));
     }
-    execute_all(tx, COUNTERS, rows, "counters").await
+    writes.all(COUNTERS, rows, "counters");
+    Ok(())
 }
 
 macro_rules! call_columns {
@@ -139,11 +157,7 @@ const NEW_CALLS: Sql = Sql::Each {
     ),
 };
 
-pub(super) async fn new_calls<'a>(
-    tx: &mut Tx<'_>,
-    node: &str,
-    calls: impl Iterator<Item = &'a NewCall>,
-) -> Result<()> {
+pub(super) fn new_calls<'a>(writes: &mut Writes, node: &str, calls: impl Iterator<Item = &'a NewCall>) {
     let tokens = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let rows = calls.map(|call| {
         let place = call.place.as_ref();
@@ -172,7 +186,7 @@ pub(super) async fn new_calls<'a>(
             call.at_ms,
         ])
     });
-    execute_all(tx, NEW_CALLS, rows.collect(), "calls").await
+    writes.all(NEW_CALLS, rows.collect(), "calls");
 }
 
 // Differs because lists are taken apart differently.
@@ -183,12 +197,12 @@ const HOLDS: Sql = Sql::Each {
         select w ->> 0, w ->> 1, w ->> 2, w ->> 3, (w ->> 4)::bigint from jsonb_array_elements($1::text::jsonb) as e (w)",
 };
 
-pub(super) async fn holds(tx: &mut Tx<'_>, holds: &[Hold<'_>]) -> Result<()> {
+pub(super) fn holds(writes: &mut Writes, holds: &[Hold<'_>]) {
     let rows = holds.iter().map(|hold| {
         let key = hold.key;
         json!([hold.call.to_string(), key.budget, key.period, key.subject, hold.amount.get()])
     });
-    execute_all(tx, HOLDS, rows.collect(), "holds").await
+    writes.all(HOLDS, rows.collect(), "holds");
 }
 
 // Differs because lists are taken apart differently.
@@ -231,15 +245,16 @@ const CALLS: Sql = Sql::Each {
 // Differs because lists are taken apart differently. That a hold is open is no condition on PostgreSQL: the index of those that
 // are would look cheaper than the key.
 const CLOSE: Sql = Sql::Each {
-    sqlite: "update ai_call_holds as h set closed_at_ms = $2 from json_each($1) w \
-        where h.call_id = w.value and h.closed_at_ms is null",
-    postgres: "update ai_call_holds set closed_at_ms = coalesce(closed_at_ms, $2) \
-        where call_id = any (array(select jsonb_array_elements_text($1::text::jsonb)))",
+    sqlite: "update ai_call_holds as h set closed_at_ms = w.value ->> 'at' from json_each($1) w \
+        where h.call_id = w.value ->> 'id' and h.closed_at_ms is null",
+    postgres: "with w as materialized (select * from jsonb_to_recordset($1::text::jsonb) as w (id text, at bigint)) \
+        update ai_call_holds as h set closed_at_ms = coalesce(h.closed_at_ms, w.at) \
+        from w where h.call_id = any (array(select id from w)) and h.call_id = w.id",
 };
 
 /// Calls that were marked or charged; the holds of those that are over are closed.
-pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a Call>) -> Result<()> {
-    let (mut rows, mut closed, mut closed_at_ms) = (Vec::new(), Vec::new(), 0);
+pub(super) fn calls<'a>(writes: &mut Writes, calls: impl Iterator<Item = &'a Call>) {
+    let (mut rows, mut closed) = (Vec::new(), Vec::new());
     for call in calls {
         let Some(write) = &call.write else { continue };
         let settlement = write.settlement.as_ref();
@@ -262,16 +277,11 @@ pub(super) async fn calls<'a>(tx: &mut Tx<'_>, calls: impl Iterator<Item = &'a C
             "settled_at": write.settled_at_ms,
         }));
         if let Some(at) = write.settled_at_ms {
-            closed.push(json!(call.id));
-            closed_at_ms = closed_at_ms.max(at);
+            closed.push(json!({ "id": call.id, "at": at }));
         }
     }
-    execute_all(tx, CALLS, rows, "calls").await?;
-    if !closed.is_empty() {
-        let list = Json::Array(closed).to_string();
-        tx.execute(CLOSE, &[(&list).into(), closed_at_ms.into()]).await?;
-    }
-    Ok(())
+    writes.all(CALLS, rows, "calls");
+    writes.any(CLOSE, closed);
 }
 
 fn used(charge: &Charge) -> Option<&Usage> {
@@ -320,11 +330,11 @@ const LEDGER: Sql = Sql::Each {
         from jsonb_array_elements($1::text::jsonb) as e (w)",
 };
 
-pub(super) async fn ledger(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<()> {
+pub(super) fn ledger(writes: &mut Writes, entries: &[Entry]) {
     let rows = entries
         .iter()
         .map(|it| json!([it.call, it.kind, it.correction, it.amount, it.actor, it.reason, it.at_ms]));
-    execute_all(tx, LEDGER, rows.collect(), "rows of the ledger").await
+    writes.all(LEDGER, rows.collect(), "rows of the ledger");
 }
 
 // Differs because lists are taken apart differently.
@@ -338,12 +348,11 @@ const ALERTS: Sql = Sql::Each {
 };
 
 /// A threshold that was told in this period is not told again.
-pub(super) async fn alerts(tx: &mut Tx<'_>, passed: &[Passed], at_ms: i64) -> Result<()> {
+pub(super) fn alerts(writes: &mut Writes, passed: &[Passed], at_ms: i64) {
     let rows = passed.iter().map(|it| {
         json!([it.key.budget, it.key.period, it.key.subject, it.threshold_ppm, it.spent, it.limit, at_ms])
     });
-    execute(tx, ALERTS, rows.collect()).await?;
-    Ok(())
+    writes.any(ALERTS, rows.collect());
 }
 
 // Differs because lists are taken apart differently.
@@ -358,13 +367,12 @@ const QUARANTINES: Sql = Sql::Each {
 };
 
 /// A model that cost more than what its price list allows is not called again until somebody has looked at it.
-pub(super) async fn quarantines(tx: &mut Tx<'_>, entries: &[Entry]) -> Result<()> {
+pub(super) fn quarantines(writes: &mut Writes, entries: &[Entry]) {
     let rows = entries.iter().filter(|it| it.kind == "overrun").map(|it| {
         let beyond = levqor_core::money::Nano::new(it.amount);
         json!([it.call, format!("a call cost ${beyond} more than its price list allows"), it.at_ms])
     });
-    execute(tx, QUARANTINES, rows.collect()).await?;
-    Ok(())
+    writes.any(QUARANTINES, rows.collect());
 }
 
 /// Corrections that changed something are in the audit log too. Their reasons are in the ledger alone: nothing is ever
