@@ -10,6 +10,7 @@
 //! | a peer that cuts, hangs or talks garbage | [`script::Script`] |
 //! | an SMTP server that takes mails, or refuses them as told | [`smtp::SmtpServer`] |
 //! | a server that hangs with its connections open | [`freezer::Freezer`] |
+//! | to know that no secret of a test comes out | [`marks`] |
 //! | a folder that goes away | [`temp::TempDir`] |
 //! | to wait for a condition | [`wait::wait_until`] |
 //!
@@ -20,6 +21,7 @@ pub mod browser;
 pub mod bucket;
 pub mod debian;
 pub mod freezer;
+pub mod marks;
 pub mod postgres;
 pub mod python;
 pub mod receiver;

@@ -27,7 +27,7 @@ async fn start() -> MockAi {
 fn provider(name: &str, mock: &MockAi) -> Provider {
     // OpenAI's paths stand behind /v1, the others bring their own.
     let path = if name.starts_with("openai") { "/v1" } else { "" };
-    Provider::known(name, "key-1", Some(&format!("{}{path}", mock.url()))).unwrap()
+    Provider::known(name, "key-canary-1", Some(&format!("{}{path}", mock.url()))).unwrap()
 }
 
 fn ask() -> Ask {

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use levqor_connectors::catalogue::Vendor;
 use levqor_connectors::{Ask, Bases, Connectors, Error, Failure, Source, Terms};
 use levqor_core::address::OutboundPolicy;
-use levqor_testkit::{Act, Answer, Receiver, Script};
+use levqor_testkit::{Act, Answer, Receiver, Script, marks};
 use serde_json::{Value, json};
 
 /// Marks what must never be seen again.
@@ -12,6 +12,7 @@ pub const TOKEN: &str = "canary-1234567890:AAsecret_token";
 
 /// Connectors whose vendors are all at this address, and nowhere else on loopback.
 pub fn connectors(base: &str) -> Connectors {
+    marks::listen();
     let base = base.trim_end_matches('/').to_owned();
     let bases = Bases {
         slack: base.clone(),
@@ -32,7 +33,11 @@ pub const TERMS: Terms<'static> =
 pub async fn perform(connectors: &Connectors, vendor: Vendor, body: &Value) -> Result<Value, Error> {
     let (ask, source) = Ask::read(vendor, &body.to_string())?;
     let Source::Given(credentials) = source else { panic!("{body} names a connection") };
-    connectors.run(&ask, &credentials, TERMS).await
+    let performed = connectors.run(&ask, &credentials, TERMS).await;
+    if let Err(error) = &performed {
+        marks::check("an error", format!("{error} {error:?}").as_bytes());
+    }
+    performed
 }
 
 pub async fn run(at: &str, vendor: Vendor, action: &str, params: Value) -> Result<Value, Error> {

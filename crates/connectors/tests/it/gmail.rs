@@ -111,19 +111,22 @@ async fn a_token_is_renewed_at_the_configured_address_and_nowhere_else() {
         json!({"error": {"code": 401, "status": "UNAUTHENTICATED", "errors": [{"reason": "authError"}]}});
     let fine = Answer::json(&json!({"labels": []}));
     server.script(&format!("{ME}/labels"), [Answer::status(401).body(stale.to_string()), fine]);
-    server.script("/token", [Answer::json(&json!({"access_token": "fresh", "expires_in": 3599}))]);
-    let credentials = json!({"token": TOKEN, "refresh_token": "r", "client_id": "i", "client_secret": "s",
+    server.script("/token", [Answer::json(&json!({"access_token": "canary-fresh", "expires_in": 3599}))]);
+    let credentials = json!({"token": TOKEN, "refresh_token": "canary-r", "client_id": "i", "client_secret": "canary-s",
         "token_uri": elsewhere.url("/token")});
 
     assert_eq!(renewing(&server, credentials).await.unwrap(), json!({"labels": []}));
-    let refresh_only = json!({"refresh_token": "r", "client_id": "i", "client_secret": "s"});
+    let refresh_only = json!({"refresh_token": "canary-r", "client_id": "i", "client_secret": "canary-s"});
     assert_eq!(renewing(&server, refresh_only).await.unwrap(), json!({"labels": []}));
 
     let sent = server.received();
     let paths: Vec<_> = sent.iter().map(|sent| sent.path.rsplit('/').next().unwrap()).collect();
     assert_eq!(paths, ["labels", "token", "labels", "token", "labels"]);
-    assert_eq!(sent[1].body, "client_id=i&client_secret=s&grant_type=refresh_token&refresh_token=r");
-    assert_eq!(sent[2].header("authorization"), "Bearer fresh");
+    assert_eq!(
+        sent[1].body,
+        "client_id=i&client_secret=canary-s&grant_type=refresh_token&refresh_token=canary-r"
+    );
+    assert_eq!(sent[2].header("authorization"), "Bearer canary-fresh");
     assert!(elsewhere.received().is_empty());
 }
 
@@ -132,7 +135,7 @@ async fn a_refused_renewal_is_told_in_googles_word() {
     let server = Receiver::start().await;
     server.script("/token", [Answer::status(400).body("{\"error\":\"invalid_grant\"}")]);
 
-    let credentials = json!({"refresh_token": "r", "client_id": "i", "client_secret": "s"});
+    let credentials = json!({"refresh_token": "canary-r", "client_id": "i", "client_secret": "canary-s"});
     let error = renewing(&server, credentials).await.unwrap_err();
 
     assert_eq!(error, Failure::Unauthorized { word: Some("invalid_grant".to_owned()) }.into());
@@ -141,9 +144,9 @@ async fn a_refused_renewal_is_told_in_googles_word() {
 #[tokio::test]
 async fn a_stored_connection_renews_its_token_once_and_keeps_it_until_it_runs_out() {
     let server = Receiver::start().await;
-    server.script("/token", [Answer::json(&json!({"access_token": "fresh", "expires_in": 3599}))]);
+    server.script("/token", [Answer::json(&json!({"access_token": "canary-fresh", "expires_in": 3599}))]);
     server.script(&format!("{ME}/labels"), [Answer::json(&json!({"labels": []}))]);
-    let stored = r#"{"credentials":{"refresh_token":"r","client_id":"i","client_secret":"s"}}"#;
+    let stored = r#"{"credentials":{"refresh_token":"canary-r","client_id":"i","client_secret":"canary-s"}}"#;
     let connectors = connectors(&server.url(""));
     let ask = Ask::new(Vendor::Gmail, "list_labels", Map::new()).map_err(|error| error.to_string()).unwrap();
     let call = async |at_ms: i64| {

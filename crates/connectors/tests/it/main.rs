@@ -30,6 +30,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A client that may call the networks of `allow`.
 fn client(allow: &str) -> Client {
+    levqor_testkit::marks::listen();
     Client::new(OutboundPolicy::parse(allow).unwrap(), HeaderValue::from_static("levqor-test/1"))
 }
 
