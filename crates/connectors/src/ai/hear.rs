@@ -33,6 +33,9 @@ pub fn hear(wire: Wire, body: &str, model: &str, to: Wire) -> Result<Ask, Untold
         Wire::Anthropic => messages(&body)?,
         _ => chat(&body)?,
     };
+    if ask.messages.iter().all(|message| message.parts.is_empty()) {
+        return Err(untold("messages", "nobody has said anything, but for the system"));
+    }
     wishes::hear(wire, &body, to, &mut ask)?;
     model.clone_into(&mut ask.model);
     Ok(ask)

@@ -73,6 +73,9 @@ pub fn vet_chat(body: &str) -> Result<Vetted, Refused> {
     let text = compact(body)?;
     let fields = Fields::of_body(&text, &BARRED, &[&PLAIN, &MEASURED])?;
     let model = fields.required("model")?.into_owned();
+    fields.number("temperature")?;
+    fields.number("top_p")?;
+    fields.list_of_texts("stop", true)?;
     let mut measure = Measure::default();
     messages(&fields, &model, &mut measure)?;
     tools(&fields, &mut measure)?;

@@ -2,6 +2,7 @@
 //! readers of one body must not see two bodies.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::Refused;
 use crate::json::{self, Elements};
@@ -42,7 +43,8 @@ impl<'a> Fields<'a> {
         let count = entries.count();
         let members = json::members(raw).unwrap_or_default();
         if members.len() < count {
-            return Err(refused(at, format!("{} has a member twice", named(at))));
+            let twice = twice(raw);
+            return Err(refused(at, format!("{} has the member {} twice", named(at), shown(&twice))));
         }
         Ok(Fields { at: at.to_owned(), members })
     }
@@ -103,6 +105,28 @@ impl<'a> Fields<'a> {
             Some("false") => Ok(Some(false)),
             Some(_) => Err(self.wrong(name, "true or false")),
         }
+    }
+
+    /// Checks that it is a number, if it is there.
+    pub fn number(&self, name: &str) -> Result<(), Refused> {
+        match self.raw(name) {
+            Some(raw) if !raw.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                Err(self.wrong(name, "a number"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that it is a list of texts, or, where that is allowed, one text.
+    pub fn list_of_texts(&self, name: &str, or_one: bool) -> Result<(), Refused> {
+        let is_text = |raw: &str| raw.starts_with('"');
+        let fits = match self.raw(name) {
+            None => true,
+            Some(raw) if is_text(raw) => or_one,
+            Some(raw) => json::elements(raw).is_some_and(|mut elements| elements.all(is_text)),
+        };
+        let allowed = if or_one { "a text, or a list of texts" } else { "a list of texts" };
+        if fits { Ok(()) } else { Err(self.wrong(name, allowed)) }
     }
 
     pub fn object(&self, name: &str) -> Result<Option<Fields<'a>>, Refused> {
@@ -177,6 +201,14 @@ impl<'a> Iterator for Items<'a> {
 
 pub(super) fn refused(at: &str, message: String) -> Refused {
     Refused { at: at.to_owned(), message }
+}
+
+/// The first name of an object that comes again, as it is written.
+fn twice(raw: &str) -> String {
+    let mut seen = HashSet::new();
+    let mut names = json::entries(raw).into_iter().flatten().map(|(name, _)| name);
+    let again = names.find(|name| !seen.insert(json::decode(name)));
+    again.unwrap_or_default().to_owned()
 }
 
 fn named(at: &str) -> &str {

@@ -52,6 +52,9 @@ pub fn vet_messages(body: &str) -> Result<Vetted, Refused> {
     let text = compact(body)?;
     let fields = Fields::of_body(&text, &BARRED, &[&PLAIN, &MEASURED])?;
     let model = fields.required("model")?.into_owned();
+    fields.number("temperature")?;
+    fields.number("top_p")?;
+    fields.list_of_texts("stop_sequences", false)?;
     let requested = fields.count("max_tokens", 1, MAX_OUTPUT)?;
     let mut measure = Measure::default();
     measure.cache_control(&fields)?;

@@ -132,15 +132,21 @@ pub fn finish(routes: Router<Arc<App>>, document: &OpenApi, app: Arc<App>) -> Ro
 
 async fn unknown_path(uri: Uri) -> Response {
     match uri.path() {
-        path if path.starts_with("/v1/") => ApiError::no_wire_path(path).on_wire(Wire::OpenAiChat),
+        path if path.starts_with("/v1/") => ApiError::no_wire_path(path).on_wire(wire_of(path)),
         _ => ApiError::not_found().into_response(),
     }
 }
 
+/// Whose SDK asks for such a path.
+fn wire_of(path: &str) -> Wire {
+    if path.starts_with("/v1/messages") { Wire::Anthropic } else { Wire::OpenAiChat }
+}
+
 /// A known path with a method that has no handler. The router adds `Allow`.
-async fn other_method(method: Method) -> Response {
-    match method {
-        Method::OPTIONS => Response::default(),
+async fn other_method(method: Method, uri: Uri) -> Response {
+    match (method, uri.path()) {
+        (Method::OPTIONS, _) => Response::default(),
+        (_, path) if path.starts_with("/v1/") => ApiError::method_not_allowed().on_wire(wire_of(path)),
         _ => ApiError::method_not_allowed().into_response(),
     }
 }

@@ -106,6 +106,13 @@ fn what_another_wire_cannot_say_is_refused_by_name() {
     {
         assert_eq!(with(name, value), Ok(()));
     }
+    for messages in [
+        json!([]),
+        json!([{"role": "system", "content": "Be brief."}]),
+        json!([{"role": "user", "content": []}]),
+    ] {
+        assert_eq!(with("messages", messages), Err("messages".to_owned()));
+    }
     for (message, at) in [
         (json!({"role": "user", "name": "Ada", "content": "Hi"}), "messages[0].name"),
         (
@@ -124,7 +131,7 @@ fn what_another_wire_cannot_say_is_refused_by_name() {
     assert_eq!(with("messages", far), Err("messages[0].content[0].image_url".to_owned()));
     let paper = json!([{"role": "user", "content": [{"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}]}]);
     assert_eq!(with("messages", paper), Err("messages[0].content[0]".to_owned()));
-    let search = json!({"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}]});
+    let search = json!({"messages": [{"role": "user", "content": "Hi"}], "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 1}]});
     assert_eq!(hear(Wire::Anthropic, &search.to_string(), "m", Wire::Gemini).unwrap_err().at, "tools[0]");
 }
 

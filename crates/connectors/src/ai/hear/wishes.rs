@@ -69,7 +69,7 @@ fn stops(body: &Map<String, Value>, name: &str, to: Wire) -> Result<Vec<String>,
     };
     let stops = stops.ok_or_else(|| untold(name, "it is neither a text nor a list of texts"))?;
     match most_stops(to) {
-        Some(0) if !stops.is_empty() => Err(untold(name, "leave it out: this one ends where it likes")),
+        Some(0) if !stops.is_empty() => Err(untold(name, "OpenAI's responses have no such member")),
         Some(most) if stops.len() > most => Err(untold(name, format!("it takes {most} at most"))),
         _ => Ok(stops),
     }

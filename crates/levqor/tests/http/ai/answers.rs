@@ -152,6 +152,13 @@ async fn models_are_listed_as_both_vendors_sdks_expect_and_other_paths_say_what_
             "{reply:?}"
         );
     }
+    for (method, path, shape) in
+        [("GET", CHAT, "error"), ("DELETE", MESSAGES, "type"), ("GET", "/v1/messages/x", "type")]
+    {
+        let reply = world.client().send(method, path, &[], "").await;
+        assert!(matches!(reply.status, 404 | 405), "{path}: {reply:?}");
+        assert!(reply.json()["error"]["message"].is_string() && !reply.json()[shape].is_null(), "{reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -58,6 +58,11 @@ async fn what_has_no_bound_is_refused_in_the_vendors_own_shape() {
         (CHAT, hello(CHAT, "gpt-6-sol", json!({"n": 1000})), 400, "n"),
         (CHAT, hello(CHAT, "anthropic/claude-sonnet-5", json!({"logprobs": true})), 400, "logprobs"),
         (CHAT, hello(CHAT, "openai-responses/gpt-6-sol", json!({"stop": "x"})), 400, "stop"),
+        (CHAT, hello(CHAT, "gpt-6-sol", json!({"stop": 5})), 400, "stop"),
+        (CHAT, hello(CHAT, "gpt-6-sol", json!({"stop": ["a", 5]})), 400, "stop"),
+        (CHAT, hello(CHAT, "gpt-6-sol", json!({"top_p": "much"})), 400, "top_p"),
+        (CHAT, hello(CHAT, "gpt-6-sol", json!({"temperature": true})), 400, "temperature"),
+        (MESSAGES, hello(MESSAGES, SONNET, json!({"stop_sequences": "x"})), 400, "stop_sequences"),
         (
             CHAT,
             hello(CHAT, "anthropic/claude-sonnet-5", json!({"tool_choice": "required"})),
@@ -67,6 +72,7 @@ async fn what_has_no_bound_is_refused_in_the_vendors_own_shape() {
         (CHAT, hello(CHAT, "gpt-6-sol", json!({"messages": []})), 400, "messages"),
         (CHAT, "{".to_owned(), 400, ""),
         (CHAT, "[1]".to_owned(), 400, ""),
+        (MESSAGES, r#"{"model":"x","max_tokens":1,"max_tokens":2}"#.to_owned(), 400, "max_tokens"),
         (
             CHAT,
             hello(CHAT, "claude-haiku-4-5", json!({"messages": [{"role": "user", "content": long}]})),
