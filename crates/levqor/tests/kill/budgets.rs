@@ -1,12 +1,18 @@
 //! Money under fire: nodes that call AI models die, freeze and come back, answers are lost, cut and late, and budgets run out
 //! meanwhile. A provider that is a process of its own keeps the bill; it must never be over a limit, not by a nanodollar.
 //!
-//! `backup` restores what was copied meanwhile. `provider` is the other side, `house` what the nodes are told, `spend` the load, `books` what must be true in the end.
-//! Seeds are fixed; `LEVQOR_CHAOS_ROUNDS=<n>` runs n of them on each engine, `LEVQOR_KILL_SEED=<seed>` just that one.
+//! `provider` is the other side, `house` what the nodes are told, `spend` the load, `books` what must be true in the end. `backup`
+//! restores what was copied meanwhile; `points` ends nodes at exact moments, found by `gate` and `failpoint`.
+//! Seeds are fixed; `LEVQOR_CHAOS_ROUNDS=<n>` runs n of them on each engine, `LEVQOR_KILL_SEED=<seed>` just that one. A round is
+//! as many calls as fit into a minute; `LEVQOR_CHAOS_CALLS=20000` makes budgets, kills and time larger in proportion, which
+//! is the full size that the ceiling is held to.
 
 mod backup;
 mod books;
+mod failpoint;
+mod gate;
 mod house;
+mod points;
 mod provider;
 mod spend;
 
@@ -21,8 +27,13 @@ use crate::chance::Chance;
 use crate::client::Nodes;
 use crate::server::{Server, now_ms};
 
-const CLIENTS: usize = 24;
-const KILLS: usize = 9;
+/// At the same time, for each node.
+const CLIENTS: usize = 32;
+/// The calls that the usual budgets are enough for, and the deaths meanwhile.
+const CALLS: u64 = 1_500;
+const KILLS: u64 = 9;
+/// Longer than usual budgets take to run out after the last kill.
+const SPENDING: Duration = Duration::from_secs(45);
 /// For budgets to run out after the last kill, and for calls that died to be charged: 15 s until a process counts as dead.
 const RECOVERY: Duration = Duration::from_secs(75);
 
@@ -49,11 +60,12 @@ async fn kills_and_lost_answers_among_three_nodes_on_postgres_spend_no_nanodolla
     }
 }
 
-async fn round(test: &str, house: impl FnOnce(Limits, &Provider) -> House, count: usize, seed: u64) {
+async fn round(test: &str, house: impl FnOnce(Limits, &str) -> House, count: usize, seed: u64) {
     println!("{test}: LEVQOR_KILL_SEED={seed}");
     let mut chance = Chance::of_seed(seed);
     let provider = Provider::start(&FAULTS, seed).await;
-    let house = house(Limits::CHAOS, &provider);
+    let times = Chance::times(CALLS);
+    let house = house(Limits::CHAOS.times(times), &provider.url);
     house.furnish().await;
     let nodes = Nodes::new(count);
     let spenders = Spenders::new(nodes.clone());
@@ -62,8 +74,8 @@ async fn round(test: &str, house: impl FnOnce(Limits, &Provider) -> House, count
     for node in 0..count {
         servers.push(Some(start(&house, &nodes, node).await));
     }
-    let load = spenders.start(CLIENTS, &mut chance);
-    for _ in 0..KILLS {
+    let load = spenders.start(CLIENTS * count, &mut chance);
+    for _ in 0..KILLS * times {
         tokio::time::sleep(Duration::from_millis(chance.between(200, 1_200))).await;
         let first = chance.below(count as u64) as usize;
         let mut victims = vec![first];
@@ -81,7 +93,7 @@ async fn round(test: &str, house: impl FnOnce(Limits, &Provider) -> House, count
     if count > 1 {
         freeze(&house, &nodes, &spenders, servers[count - 1].as_ref().expect("all are up")).await;
     }
-    spenders.spent_out(&provider).await;
+    spenders.spent_out(&provider, SPENDING * times as u32).await;
     load.stop().await;
     house.all_charged(RECOVERY).await;
     spenders.jobs_end(RECOVERY).await;
@@ -128,11 +140,11 @@ async fn without_kills_nine_tenths_of_a_budget_can_be_used_and_the_bill_is_the_l
     }
 }
 
-async fn usable(test: &str, house: impl FnOnce(Limits, &Provider) -> House, seed: u64) {
+async fn usable(test: &str, house: impl FnOnce(Limits, &str) -> House, seed: u64) {
     println!("{test}: LEVQOR_KILL_SEED={seed}");
     let mut chance = Chance::of_seed(seed);
     let provider = Provider::start(&REFUSALS, seed).await;
-    let house = house(Limits::USABLE, &provider);
+    let house = house(Limits::USABLE, &provider.url);
     house.furnish().await;
     let nodes = Nodes::new(1);
     let spenders = Spenders::new(nodes.clone());

@@ -16,13 +16,16 @@ impl Chance {
 
     /// The seeds of a test that repeats fixed ones: as many as `LEVQOR_CHAOS_ROUNDS` says, or `usual`; `LEVQOR_KILL_SEED` is
     /// the only one where it is set.
-    #[allow(clippy::disallowed_methods, reason = "a test has no Config")]
     pub fn rounds(usual: u64) -> Vec<u64> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         match number("LEVQOR_KILL_SEED") {
             Some(seed) => vec![seed],
             None => (1..=number("LEVQOR_CHAOS_ROUNDS").unwrap_or(usual)).collect(),
         }
+    }
+
+    /// How much larger than usual a run of about `usual` calls is to be: `LEVQOR_CHAOS_CALLS` says for how many calls.
+    pub fn times(usual: u64) -> u64 {
+        number("LEVQOR_CHAOS_CALLS").unwrap_or(usual).div_ceil(usual).max(1)
     }
 
     pub fn of_seed(seed: u64) -> Chance {
@@ -54,4 +57,9 @@ impl Chance {
     pub fn fork(&mut self) -> Chance {
         Chance(self.next())
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test has no Config")]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }

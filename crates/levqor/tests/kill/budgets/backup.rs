@@ -19,7 +19,7 @@ const ANSWERS_BEFORE: u64 = 150;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_on_sqlite_has_every_promise_and_books_that_agree() {
     let (provider, seed) = (Provider::start(&[], 1).await, 1);
-    let houses = [House::sqlite(Limits::CHAOS, &provider), House::sqlite(Limits::CHAOS, &provider)];
+    let houses = [House::sqlite(Limits::CHAOS, &provider.url), House::sqlite(Limits::CHAOS, &provider.url)];
     backup_and_restore("backup sqlite", houses, 1, seed).await;
 }
 
@@ -27,7 +27,7 @@ async fn a_backup_under_load_on_sqlite_has_every_promise_and_books_that_agree() 
 async fn a_backup_under_load_on_postgres_has_every_promise_and_books_that_agree() {
     let (provider, seed) = (Provider::start(&[], 1).await, 1);
     let urls = [levqor_testkit::postgres_url().await, levqor_testkit::postgres_url().await];
-    let houses = urls.map(|url| House::postgres(url, Limits::CHAOS, &provider));
+    let houses = urls.map(|url| House::postgres(url, Limits::CHAOS, &provider.url));
     backup_and_restore("backup postgres", houses, 2, seed).await;
 }
 

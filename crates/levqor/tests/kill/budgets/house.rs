@@ -8,7 +8,6 @@ use levqor_core::money::Nano;
 use levqor_store::{BookKind, Location, Store};
 use levqor_testkit::wait_until;
 
-use super::provider::Provider;
 use super::spend::{KEYS, WORKFLOWS};
 use crate::client::KEY;
 use crate::server::{Site, now_ms};
@@ -46,6 +45,18 @@ impl Limits {
         terra_nano: 60_000_000,
     };
 
+    /// All but a job's own, so many times.
+    pub fn times(self, times: u64) -> Limits {
+        let times = i64::try_from(times).expect("a number of calls");
+        Limits {
+            job_nano: self.job_nano,
+            day_nano: self.day_nano * times,
+            key_nano: self.key_nano * times,
+            user_nano: self.user_nano * times,
+            terra_nano: self.terra_nano * times,
+        }
+    }
+
     /// The day is what runs out.
     pub const USABLE: Limits = Limits {
         job_nano: 20_000_000,
@@ -59,22 +70,22 @@ impl Limits {
 pub struct House {
     pub site: Site,
     pub limits: Limits,
-    location: Location,
+    pub location: Location,
 }
 
 impl House {
-    pub fn sqlite(limits: Limits, provider: &Provider) -> House {
+    pub fn sqlite(limits: Limits, provider: &str) -> House {
         let site = Site::sqlite(None);
         let file = site.dir.join("data").join("levqor.db");
         std::fs::create_dir_all(site.dir.join("data")).unwrap();
         House::new(site, Location::Sqlite(file), limits, provider)
     }
 
-    pub fn postgres(url: String, limits: Limits, provider: &Provider) -> House {
+    pub fn postgres(url: String, limits: Limits, provider: &str) -> House {
         House::new(Site::postgres(url.clone()), Location::Postgres(url), limits, provider)
     }
 
-    fn new(site: Site, location: Location, limits: Limits, provider: &Provider) -> House {
+    fn new(site: Site, location: Location, limits: Limits, provider: &str) -> House {
         for (name, text) in WORKFLOWS {
             let file = site.dir.join("workflows").join(format!("{name}.yaml"));
             std::fs::write(file, format!("name: {name}{text}")).unwrap();
@@ -84,12 +95,12 @@ impl House {
         let site = site
             .set("API_KEYS", &keys)
             .set("OPENAI_API_KEY", "any")
-            .set("OPENAI_BASE_URL", &format!("{}/v1", provider.url))
+            .set("OPENAI_BASE_URL", &format!("{provider}/v1"))
             .set("ANTHROPIC_API_KEY", "any")
-            .set("ANTHROPIC_BASE_URL", &provider.url)
+            .set("ANTHROPIC_BASE_URL", provider)
             .set("GEMINI_API_KEY", "any")
-            .set("GEMINI_BASE_URL", &provider.url)
-            .set("AI_PROVIDERS", &format!("own={}/v1", provider.url))
+            .set("GEMINI_BASE_URL", provider)
+            .set("AI_PROVIDERS", &format!("own={provider}/v1"))
             .set("AI_KEY_OWN", "any")
             // A stalled answer is given up after a second, whatever it is.
             .set("AI_FIRST_BYTE", "1s")
@@ -182,14 +193,19 @@ impl House {
         wait_until(limit, async || self.number("select count(*) from live_jobs").await == 0).await;
     }
 
-    /// Waits until no call is open. None may stand longer than its lease and the margin.
+    /// No call may stand open longer than its lease and the margin.
+    pub async fn none_is_late(&self) {
+        let late = format!(
+            "select count(*) from ai_calls where lease_until_ms is not null and lease_until_ms < {}",
+            now_ms() - MARGIN_MS
+        );
+        assert_eq!(self.number(&late).await, 0, "calls are open beyond their lease");
+    }
+
+    /// Waits until no call is open.
     pub async fn all_charged(&self, limit: Duration) {
         wait_until(limit, async || {
-            let late = format!(
-                "select count(*) from ai_calls where lease_until_ms is not null and lease_until_ms < {}",
-                now_ms() - MARGIN_MS
-            );
-            assert_eq!(self.number(&late).await, 0, "calls are open beyond their lease");
+            self.none_is_late().await;
             self.number("select count(*) from ai_calls where lease_until_ms is not null").await == 0
         })
         .await;

@@ -233,10 +233,10 @@ impl Spenders {
         .await;
     }
 
-    /// Waits until the bill grows no more, because the budgets are gone, or until a minute has passed: a model that does not
-    /// answer is left alone for half of one.
-    pub async fn spent_out(&self, provider: &Provider) {
-        let (deadline, mut last, mut since) = (Instant::now() + Duration::from_secs(45), -1, Instant::now());
+    /// Waits until the bill grows no more, because the budgets are gone, or until this time has passed: a model that does not
+    /// answer is left alone for half a minute.
+    pub async fn spent_out(&self, provider: &Provider, limit: Duration) {
+        let (deadline, mut last, mut since) = (Instant::now() + limit, -1, Instant::now());
         while Instant::now() < deadline && since.elapsed() < STILL {
             let total = provider.bill().await.total_nano;
             if total != last {
