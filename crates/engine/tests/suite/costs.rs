@@ -98,7 +98,7 @@ async fn an_attempt_in_doubt_is_charged(database: Database) {
     let receiver = Receiver::start().await;
     receiver.script("/call", [Answer::hang()]);
     let node = Node::start(&database, settings(), TestClock::running()).await;
-    node.put("w", &step(", timeout: 300ms")).await;
+    node.put("w", &step(", timeout: 2s")).await;
 
     let row = node.ended(node.submit(ask_with("w", &receiver)).await).await;
 

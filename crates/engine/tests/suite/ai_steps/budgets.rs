@@ -209,11 +209,11 @@ async fn a_cancelled_call_is_read_to_its_end_and_charged(database: Database) {
 }
 
 async fn a_step_whose_time_is_over_pays_for_what_was_sent(database: Database) {
-    let mock = mock_with(Mock { delay: Duration::from_millis(400), ..Mock::default() }).await;
+    let mock = mock_with(Mock { delay: Duration::from_secs(3), ..Mock::default() }).await;
     let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
     mock.queue_faults([None::<Fault>]);
 
-    let row = run(&node, &one("").replace("id: a,", "id: a, timeout: 100ms,")).await;
+    let row = run(&node, &one("").replace("id: a,", "id: a, timeout: 1s,")).await;
 
     assert_eq!(code(&row), "timeout");
     wait_until(LIMIT, async || counted(&database, "held_nano").await == 0 && mock.bill().calls == 1).await;
