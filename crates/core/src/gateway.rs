@@ -82,7 +82,8 @@ impl Vetted {
         }
     }
 
-    /// All members but `ours`, as they came, in their order, behind those that we set.
+    /// All members but `ours`, as they came, in their order, behind those that we set. What is null counted as absent when it
+    /// was vetted, so it is absent.
     fn with(&self, set: &[(&str, String)], ours: &[&str]) -> String {
         let mut out = String::with_capacity(self.text.len() + 128);
         let mut push = |name: &str, value: &str| {
@@ -95,7 +96,7 @@ impl Vetted {
             push(name, value);
         }
         for (name, value) in json::members(&self.text).unwrap_or_default() {
-            if !ours.contains(&name.as_ref()) {
+            if !ours.contains(&name.as_ref()) && value != "null" {
                 push(&name, value);
             }
         }

@@ -170,6 +170,9 @@ pub struct ToolRun {
     pub content: Option<String>,
     #[serde(default)]
     pub is_error: bool,
+    /// What it was charged, if it has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nano: Option<Nano>,
 }
 
 impl Turn {
@@ -189,12 +192,12 @@ impl Turn {
         }
     }
 
-    /// Calls that were made, and what they cost.
+    /// What was charged for it.
     pub fn cost(&self) -> Nano {
         match self {
             Turn::Said(said) => said.cost_nano,
             Turn::Failed(failed) => failed.cost_nano,
-            Turn::Tool(_) => Nano::ZERO,
+            Turn::Tool(run) => run.cost_nano.unwrap_or(Nano::ZERO),
         }
     }
 }

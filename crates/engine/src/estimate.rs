@@ -1,4 +1,4 @@
-//! `dry_run`: what the AI steps of a job may cost, what that does to each budget, and whether the first call would be held
+//! `dry_run`: what the steps of a job may cost that ask models or have a price, what that does to each budget, and whether the first call would be held
 //! now. Nothing is held, sent or stored.
 
 use std::sync::Arc;
@@ -6,17 +6,19 @@ use std::sync::Arc;
 use levqor_core::budget::Facts;
 use levqor_core::money::{CallId, Nano, Terms, Usage, Wish, bill};
 use levqor_core::scope::StepOutputs;
+use levqor_core::workflow::ai::ModelName;
 use levqor_core::workflow::{AiStep, Definition, Step, StepKind};
+use levqor_store::Room;
 
-use crate::Engine;
-use crate::ai::{Ai, Order};
-use crate::steps::View;
+use crate::ai::{Ai, Fare, Order};
 use crate::steps::ai::{Forecast, Place, budget_key, forecast};
+use crate::steps::{Attempt, Begun, View, begin, fare};
+use crate::{Engine, Shared};
 
 /// A text of so many bytes is one token at least.
 const BYTES_A_TOKEN: u64 = 16;
 
-/// What a job's AI steps may cost.
+/// What a job's steps may cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
     pub steps: Vec<StepEstimate>,
@@ -32,6 +34,7 @@ pub struct Estimate {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepEstimate {
     pub id: String,
+    /// Of a step with a price of its own: `http`, or the connector and its action.
     pub model: String,
     pub least: Nano,
     pub most: Nano,
@@ -56,27 +59,31 @@ pub struct BudgetEffect {
 }
 
 impl Engine {
-    /// The estimate for a job that is not stored; `None` without AI steps.
+    /// The estimate for a job that is not stored; `None` where no step costs anything.
     pub(crate) async fn estimate(
         &self,
         definition: &Definition,
         job: &levqor_core::job::NewJob,
     ) -> levqor_store::Result<Option<Estimate>> {
-        let steps: Vec<(&Step, &Arc<AiStep>)> = definition
-            .steps
-            .iter()
-            .filter_map(|step| match &step.kind {
-                StepKind::Ai(ai) => Some((step, ai)),
-                _ => None,
-            })
-            .collect();
+        let cap = self.shared.settings.ai.per_job;
+        let (mut told, mut steps) = (Vec::new(), Vec::new());
+        for step in &definition.steps {
+            match (&step.kind, step.cost) {
+                (StepKind::Ai(ai), _) => {
+                    told.push(self.step_estimate(definition, step, ai, job, cap).await);
+                    let ModelName { provider, model } = ai.model.clone();
+                    steps.push(Spends { step: &step.id, provider, model });
+                }
+                (_, Some(amount)) => {
+                    let (estimate, spends) = self.priced_step(definition, step, amount, job, cap).await;
+                    told.push(estimate);
+                    steps.push(spends);
+                }
+                _ => {}
+            }
+        }
         if steps.is_empty() {
             return Ok(None);
-        }
-        let cap = self.shared.settings.ai.per_job;
-        let mut told = Vec::new();
-        for (step, ai) in &steps {
-            told.push(self.step_estimate(definition, step, ai, job, cap).await);
         }
         let sum = |amounts: &mut dyn Iterator<Item = Nano>| {
             amounts.fold(Nano::ZERO, |sum, amount| sum.checked_add(amount).unwrap_or(cap)).min(cap)
@@ -127,19 +134,58 @@ impl Engine {
         {
             told.most = most.min(cap);
         }
-        if step.condition.is_none()
-            && step.needs.iter().all(|need| definition.steps[*need].condition.is_none())
-            && !found.may_be_cached
-        {
+        if surely_runs(definition, step) && !found.may_be_cached {
             told.least = least(&door, &found).await.min(told.most);
         }
         told.problem = no_room(&door, &found, bound.amount).await;
         told
     }
 
+    /// A step with a price of its own: so much for each attempt.
+    async fn priced_step<'d>(
+        &self,
+        definition: &Definition,
+        step: &'d Step,
+        amount: Nano,
+        job: &levqor_core::job::NewJob,
+        cap: Nano,
+    ) -> (StepEstimate, Spends<'d>) {
+        let claimed = claimed(job);
+        let attempt = Attempt { step, number: 1, in_budget: 1, started_at_ms: self.shared.clock.now_ms() };
+        let begun = begin(&attempt, &View::new(&claimed, &[], &self.shared.settings.secrets.0));
+        // What reads another step's output is known only then.
+        let fare = match begun {
+            Begun::Call(call) => fare(&attempt, &call, &claimed),
+            Begun::Over(_) => None,
+        };
+        let all = amount.get().saturating_mul(i64::from(step.retry.attempts.max(1)));
+        let (provider, model) = match (&fare, &step.kind) {
+            (Some(fare), _) => (fare.provider.clone(), fare.model.clone()),
+            (None, StepKind::Connect(connect)) => (connect.connector.clone(), connect.action.clone()),
+            (None, _) => ("http".to_owned(), String::new()),
+        };
+        let problem = match &fare {
+            Some(fare) => problem_of(&self.shared, fare, amount).await,
+            None => None,
+        };
+        let is_sure = surely_runs(definition, step) && fare.is_some();
+        let estimate = StepEstimate {
+            id: step.id.clone(),
+            model: match &step.kind {
+                StepKind::Connect(_) => format!("{provider}/{model}"),
+                _ => provider.clone(),
+            },
+            least: if is_sure { amount.min(cap) } else { Nano::ZERO },
+            most: Nano::new(all).min(cap),
+            first_hold: fare.is_some().then_some(amount),
+            problem,
+        };
+        (estimate, Spends { step: &step.id, provider, model })
+    }
+
     async fn effects(
         &self,
-        steps: &[(&Step, &Arc<AiStep>)],
+        steps: &[Spends<'_>],
         job: &levqor_core::job::NewJob,
         most: Nano,
     ) -> levqor_store::Result<Vec<BudgetEffect>> {
@@ -149,17 +195,17 @@ impl Engine {
             let budget = &row.budget;
             let mut subjects: Vec<String> = steps
                 .iter()
-                .flat_map(|(step, ai)| {
+                .flat_map(|spends| {
                     budget.scope.counted_as(&Facts {
                         call: CallId::new(now_ms, [0; 10]),
                         root_job: Some(job.id),
                         workflow: Some(&job.workflow),
-                        step: Some(&step.id),
+                        step: Some(spends.step),
                         key: Some(budget_key(&job.caller)),
                         user: None,
                         tags: &job.tags,
-                        provider: &ai.model.provider,
-                        model: &ai.model.model,
+                        provider: &spends.provider,
+                        model: &spends.model,
                     })
                 })
                 .collect();
@@ -194,6 +240,29 @@ impl Engine {
     }
 }
 
+/// Whom a step's money goes to.
+struct Spends<'d> {
+    step: &'d str,
+    provider: String,
+    model: String,
+}
+
+/// No condition stands in its way.
+fn surely_runs(definition: &Definition, step: &Step) -> bool {
+    step.condition.is_none() && step.needs.iter().all(|need| definition.steps[*need].condition.is_none())
+}
+
+/// Why an attempt would not be held now.
+async fn problem_of(shared: &Arc<Shared>, fare: &Fare, amount: Nano) -> Option<String> {
+    match fare.room(shared).await {
+        Ok(Room { room: Some(left), tightest: Some(budget), .. }) if amount > left => {
+            Some(format!("an attempt costs ${amount}, and ${left} are left of the budget `{budget}`"))
+        }
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// The job as its run would see it.
 fn claimed(job: &levqor_core::job::NewJob) -> levqor_core::job::ClaimedJob {
     levqor_core::job::ClaimedJob {
@@ -215,9 +284,9 @@ fn claimed(job: &levqor_core::job::NewJob) -> levqor_core::job::ClaimedJob {
 /// All calls that its policies allow, each as dear as it can be. `None`: one of them cannot be made.
 async fn most(door: &Ai, found: &Forecast, first: Nano, attempts: u32) -> Option<Nano> {
     let mut sum = first.get();
-    for (order, times) in &found.others {
+    for order in &found.others {
         let bound = door.bound(order.clone()).await.ok()?;
-        sum = sum.saturating_add(bound.amount.get().saturating_mul(i64::try_from(*times).ok()?));
+        sum = sum.saturating_add(bound.amount.get());
     }
     Some(Nano::new(sum.saturating_mul(i64::from(attempts.max(1)))))
 }

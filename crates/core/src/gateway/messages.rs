@@ -261,6 +261,7 @@ pub(super) fn body(vetted: &Vetted, to: &To<'_>, output_tokens: u64) -> String {
     }
     let thinking = json::members(&vetted.text).unwrap_or_default();
     let thinking = thinking.iter().find(|(name, _)| name == "thinking").map(|(_, raw)| *raw);
+    let thinking = thinking.filter(|raw| *raw != "null");
     if let Some(thinking) = thinking {
         set.push(("thinking", with_budget(thinking, output_tokens)));
     }

@@ -57,6 +57,23 @@ fn a_body_goes_out_as_it_came_but_for_what_is_ours() {
 }
 
 #[test]
+fn what_is_null_is_absent_to_us_and_to_the_provider() {
+    let body = r#"{"model":"m","prediction":null,"web_search_options":null,"seed":null,"n":null,
+        "messages":[{"role":"assistant","content":null,"refusal":null},{"role":"user","content":"x"}]}"#;
+    let sent = vet_chat(body).unwrap().body(&TO_OPENAI, 7);
+    assert!(sent.ends_with(
+        r#""messages":[{"role":"assistant","content":null,"refusal":null},{"role":"user","content":"x"}]}"#
+    ));
+    assert!(!["prediction", "web_search", "seed", "\"n\""].iter().any(|name| sent.contains(name)), "{sent}");
+
+    let body = r#"{"model":"m","max_tokens":9,"thinking":null,"container":null,"mcp_servers":null,"system":null,
+        "messages":[{"role":"user","content":"x"}]}"#;
+    let to = To { model: "claude", limit_field: "max_tokens", has_tiers: true };
+    let sent = vet_messages(body).unwrap().body(&to, 7);
+    assert!(!sent.contains("null"), "{sent}");
+}
+
+#[test]
 fn padding_of_a_stream_stays_the_callers_choice_and_its_usage_does_not() {
     let options = |members: Value| {
         let vetted = chat(json!({"stream": true, "stream_options": members})).unwrap();

@@ -46,8 +46,6 @@ words! {
     CallState {
         /// Its hold is committed; the request may go out at any moment.
         Reserved = "reserved",
-        /// The request is on its way, as far as anybody wrote down.
-        Sent = "sent",
         /// Charged by what the provider says was used.
         Settled = "settled",
         /// Proven not to be charged: nothing was.
@@ -60,14 +58,13 @@ words! {
 impl CallState {
     /// Its hold still stands.
     pub fn is_open(self) -> bool {
-        matches!(self, CallState::Reserved | CallState::Sent)
+        self == CallState::Reserved
     }
 }
 
 /// What can happen to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallEvent {
-    Send,
     /// A priced usage is there.
     Settle,
     /// There is proof that nothing is charged.
@@ -79,22 +76,17 @@ pub enum CallEvent {
 }
 
 impl CallEvent {
-    pub const ALL: [CallEvent; 5] =
-        [CallEvent::Send, CallEvent::Settle, CallEvent::Release, CallEvent::Assume, CallEvent::Correct];
+    pub const ALL: [CallEvent; 4] =
+        [CallEvent::Settle, CallEvent::Release, CallEvent::Assume, CallEvent::Correct];
 }
 
 /// The state after `event`, or `None` where the event changes nothing. What is settled or released stays so, whatever
 /// process comes late; what was assumed becomes exact once. A person may correct what is over.
 pub fn transition(state: CallState, event: CallEvent) -> Option<CallState> {
     match (state, event) {
-        (CallState::Reserved, CallEvent::Send) => Some(CallState::Sent),
-        (CallState::Reserved | CallState::Sent | CallState::Assumed, CallEvent::Settle) => {
-            Some(CallState::Settled)
-        }
-        (CallState::Reserved | CallState::Sent | CallState::Assumed, CallEvent::Release) => {
-            Some(CallState::Released)
-        }
-        (CallState::Reserved | CallState::Sent, CallEvent::Assume) => Some(CallState::Assumed),
+        (CallState::Reserved | CallState::Assumed, CallEvent::Settle) => Some(CallState::Settled),
+        (CallState::Reserved | CallState::Assumed, CallEvent::Release) => Some(CallState::Released),
+        (CallState::Reserved, CallEvent::Assume) => Some(CallState::Assumed),
         (CallState::Settled | CallState::Released | CallState::Assumed, CallEvent::Correct) => {
             Some(CallState::Settled)
         }
@@ -122,13 +114,9 @@ mod tests {
         assert_eq!(
             table,
             [
-                "reserved Send -> sent",
                 "reserved Settle -> settled",
                 "reserved Release -> released",
                 "reserved Assume -> assumed",
-                "sent Settle -> settled",
-                "sent Release -> released",
-                "sent Assume -> assumed",
                 "settled Correct -> settled",
                 "released Correct -> settled",
                 "assumed Settle -> settled",

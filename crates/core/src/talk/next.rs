@@ -39,6 +39,8 @@ pub struct Ask<'t> {
     pub attempt: i64,
     /// The model to ask; `None`: whichever the conditions say.
     pub candidate: Option<usize>,
+    /// How many answers of this model to this question were cut off at their limit: each doubles it.
+    pub cuts: u32,
     /// The answer that did not fit, to be told so.
     pub again: Option<Again<'t>>,
     pub why: Option<String>,
@@ -56,7 +58,14 @@ pub fn next<'t>(step: &AiStep, turns: &'t [Turn], round: i64, step_attempt: i64)
     let here: Vec<&Turn> = turns.iter().filter(|turn| turn.round() == round).collect();
     let calls = here.iter().filter(|turn| !matches!(turn, Turn::Tool(_))).count();
     let Some(question) = here.iter().map(|turn| turn.question()).max() else {
-        return Move::Ask(Ask { question: newest + 1, attempt: 1, candidate: None, again: None, why: None });
+        return Move::Ask(Ask {
+            question: newest + 1,
+            attempt: 1,
+            candidate: None,
+            cuts: 0,
+            again: None,
+            why: None,
+        });
     };
     let tries: Vec<&Turn> = here.iter().copied().filter(|turn| turn.question() == question).collect();
     let last = tries.iter().copied().rfind(|turn| !matches!(turn, Turn::Tool(_)));
@@ -90,7 +99,8 @@ impl<'t> Talk<'_, 't> {
             Turn::Tool(_) => None,
         });
         let attempt = attempts.max().unwrap_or(0) + 1;
-        Move::Ask(Ask { question: self.question, attempt, candidate, again, why })
+        let cuts = candidate.map_or(0, |candidate| self.cuts(candidate));
+        Move::Ask(Ask { question: self.question, attempt, candidate, cuts, again, why })
     }
 
     fn after_failure(&self, failed: &Failed, step_attempt: i64) -> Move<'t> {
@@ -110,9 +120,7 @@ impl<'t> Talk<'_, 't> {
     fn after_answer(&self, said: &'t Said, here: &[&'t Turn]) -> Move<'t> {
         match said.finish {
             Finish::Refused => return self.after_refusal(said),
-            Finish::Length if !said.calls.is_empty() || !said.problems.is_empty() => {
-                return self.after_cut(said);
-            }
+            Finish::Length if is_cut(said) => return self.after_cut(said),
             _ => {}
         }
         if !said.calls.is_empty() {
@@ -133,6 +141,11 @@ impl<'t> Talk<'_, 't> {
 
     /// What was cut is neither completed nor asked for again with the same limit.
     fn after_cut(&self, said: &Said) -> Move<'t> {
+        let asks_again = matches!(self.step.on_invalid, OnInvalid::Repair | OnInvalid::Retry);
+        if asks_again && self.may_ask_again() && self.may_grow(said) {
+            let why = format!("{}'s answer was cut off", said.model);
+            return self.ask(Some(said.spot.candidate), None, Some(why));
+        }
         if let Some(next) = self.step.next_candidate(said.spot.candidate, |when| when.invalid_output) {
             return self.ask(Some(next), None, Some(format!("{}'s answer was cut off", said.model)));
         }
@@ -141,6 +154,35 @@ impl<'t> Talk<'_, 't> {
             said.model, said.usage.output
         );
         over(JobError::new("ai_answer_cut", message))
+    }
+
+    /// Whether it was the step's own limit that cut the answer: a larger one then helps.
+    fn may_grow(&self, said: &Said) -> bool {
+        let cuts = self.cuts(said.spot.candidate);
+        let Some(model) = self.step.candidate(said.spot.candidate) else { return false };
+        match (model.limit_after(cuts.saturating_sub(1)), model.limit_after(cuts)) {
+            // Some stop a little before it. Less was said where the model, or what was left of a budget, allowed no more.
+            (Some(before), Some(now)) => {
+                now > before && said.usage.output.saturating_mul(10) >= before.saturating_mul(9)
+            }
+            _ => false,
+        }
+    }
+
+    fn cuts(&self, candidate: usize) -> u32 {
+        self.unfit().filter(|said| said.spot.candidate == candidate && is_cut(said)).count() as u32
+    }
+
+    /// The answers to the question that could not be used.
+    fn unfit(&self) -> impl Iterator<Item = &'t Said> {
+        self.tries.iter().filter_map(|turn| match turn {
+            Turn::Said(said) if !said.problems.is_empty() || is_cut(said) => Some(said.as_ref()),
+            _ => None,
+        })
+    }
+
+    fn may_ask_again(&self) -> bool {
+        self.unfit().count().saturating_sub(1) < self.step.repairs as usize
     }
 
     fn after_calls(&self, said: &'t Said, here: &[&'t Turn]) -> Move<'t> {
@@ -174,23 +216,16 @@ impl<'t> Talk<'_, 't> {
             question: self.question + 1,
             attempt: 1,
             candidate: Some(said.spot.candidate),
+            cuts: 0,
             again: None,
             why: None,
         })
     }
 
     fn after_unfit(&self, said: &'t Said) -> Move<'t> {
-        let unfit: Vec<&Said> = self
-            .tries
-            .iter()
-            .filter_map(|turn| match turn {
-                Turn::Said(said) if !said.problems.is_empty() => Some(said.as_ref()),
-                _ => None,
-            })
-            .collect();
-        let asked_again = unfit.len().saturating_sub(1);
+        let unfit: Vec<&Said> = self.unfit().collect();
         let here = said.spot.candidate;
-        let may_ask = asked_again < self.step.repairs as usize;
+        let may_ask = self.may_ask_again();
         match self.step.on_invalid {
             OnInvalid::Accept => return Move::Done { said, flagged: true },
             OnInvalid::Fail => return unfit_over(said),
@@ -212,13 +247,18 @@ impl<'t> Talk<'_, 't> {
     /// Asking again has made it better, or was not tried yet with this model.
     fn helps(&self, unfit: &[&Said]) -> bool {
         match unfit {
-            [.., before, now] if before.spot.candidate == now.spot.candidate => {
+            [.., before, now] if before.spot.candidate == now.spot.candidate && !is_cut(before) => {
                 let list = |said: &Said| said.problems.iter().map(Violation::from).collect::<Vec<_>>();
                 shrinks(&list(before), &list(now))
             }
             _ => true,
         }
     }
+}
+
+/// The limit on the answer came before its end.
+fn is_cut(said: &Said) -> bool {
+    said.finish == Finish::Length && (!said.calls.is_empty() || !said.problems.is_empty())
 }
 
 fn over<'t>(error: JobError) -> Move<'t> {

@@ -74,6 +74,7 @@ fn ran(question: i64, place: usize, content: Option<&str>) -> Turn {
         job: None,
         content: content.map(str::to_owned),
         is_error: false,
+        cost_nano: content.map(|_| Nano::new(7)),
     }))
 }
 
@@ -143,6 +144,36 @@ fn what_was_cut_or_refused_is_not_asked_to_be_mended() {
     assert_eq!(told(&other, &[with(Finish::Refused, 0)]), "ask 1.2 of 1");
     assert_eq!(told(&other, &[with(Finish::Length, 1)]), "over ai_answer_cut");
     assert_eq!(told(&plain, &[with(Finish::Length, 0)]), "done", "it was whole before the limit");
+}
+
+#[test]
+fn what_the_steps_own_limit_cut_is_asked_for_with_twice_the_limit() {
+    let cut = |attempt, output| {
+        let usage = Tokens { output, ..Tokens::default() };
+        answer(Said { finish: Finish::Length, usage, ..said(spot(1, attempt, 0), 1) })
+    };
+    let asked = |step: &AiStep, turns: &[Turn]| match next(step, turns, 1, 1) {
+        Move::Ask(ask) => Some((ask.candidate, ask.cuts, ask.again.is_some())),
+        Move::Over { error, .. } if error.code == "ai_answer_cut" => None,
+        other => panic!("{other:?}"),
+    };
+    let step = step(&format!("{FORM}, max_tokens: 100, repairs: 2"));
+
+    assert_eq!(asked(&step, &[cut(1, 100)]), Some((Some(0), 1, false)));
+    assert_eq!(asked(&step, &[cut(1, 100), cut(2, 199)]), Some((Some(0), 2, false)));
+    assert_eq!(asked(&step, &[cut(1, 100), cut(2, 200), cut(3, 400)]), None, "as often as `repairs` says");
+    assert_eq!(asked(&step, &[cut(1, 100), cut(2, 120)]), None, "the model itself allows no more");
+    assert_eq!(
+        asked(&step, &[cut(1, 100), unfit(2, 0, 3)]),
+        Some((Some(0), 1, true)),
+        "the larger limit stays"
+    );
+    assert_eq!(step.candidate(0).unwrap().limit_after(2), Some(400));
+    assert_eq!(step.candidate(0).unwrap().limit_after(70), Some(1_000_000));
+    for policy in [", on_invalid: fail", ", on_invalid: accept", ", repairs: 0"] {
+        let step = self::step(&format!("{FORM}, max_tokens: 100{policy}"));
+        assert_eq!(asked(&step, &[cut(1, 100)]), None, "{policy}");
+    }
 }
 
 #[test]

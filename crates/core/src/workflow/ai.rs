@@ -8,6 +8,7 @@ mod parse_tools;
 
 use serde_json::Number;
 
+use crate::job::Priority;
 use crate::money::Nano;
 use crate::redact::Kinds;
 use crate::schema::Schema;
@@ -20,6 +21,8 @@ pub const DEFAULT_REPAIRS: u32 = 2;
 pub const DEFAULT_TURNS: u32 = 8;
 /// The longest input that is sent where nothing else is said.
 pub const DEFAULT_INPUT_BYTES: usize = 256 * 1024;
+/// The largest `max_tokens`.
+pub const MAX_TOKENS: u64 = 1_000_000;
 pub const MAX_INPUT_BYTES: usize = 32 * 1024 * 1024;
 
 /// `provider/name`, split at the first slash.
@@ -126,7 +129,7 @@ pub struct When {
     pub invalid_output: bool,
     pub refused: bool,
     /// Asked first, instead of the model, while one of these holds.
-    pub below: Vec<Below>,
+    pub instead: Vec<Instead>,
 }
 
 impl When {
@@ -138,8 +141,17 @@ impl When {
         budget_short: true,
         invalid_output: true,
         refused: true,
-        below: Vec::new(),
+        instead: Vec::new(),
     };
+}
+
+/// Known before anything is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instead {
+    Below(Below),
+    /// The input has more bytes of text.
+    InputOver(u64),
+    Priority(Priority),
 }
 
 /// Less than this is left of a budget.
@@ -228,6 +240,8 @@ pub struct Tool {
     /// As the model calls it: letters, digits, `_` and `-`.
     pub name: String,
     pub description: Option<String>,
+    /// What one run costs, of a `connect`.
+    pub cost: Option<Nano>,
     pub runs: Runs,
 }
 
@@ -247,6 +261,14 @@ pub struct Candidate<'s> {
     pub max_tokens: Option<u64>,
     /// Whose key pays; `None`: the one of the settings.
     pub connection: Option<&'s str>,
+}
+
+impl Candidate<'_> {
+    /// The limit on its answer once so many were cut off at theirs.
+    pub fn limit_after(&self, cuts: u32) -> Option<u64> {
+        let factor = 1u64.checked_shl(cuts).unwrap_or(u64::MAX);
+        self.max_tokens.map(|limit| limit.saturating_mul(factor).min(MAX_TOKENS))
+    }
 }
 
 impl AiStep {

@@ -232,7 +232,7 @@ fn kind(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<StepKind
 }
 
 /// Dollars for one attempt. A text, since a number is no exact decimal everywhere.
-fn cost(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Nano> {
+pub(super) fn cost(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Nano> {
     let Some(text) = node.text() else {
         let kind = node.kind();
         problems.add(path, format!("must be US dollars as a text in quotes, such as \"0.002\", not {kind}"));

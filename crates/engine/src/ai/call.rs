@@ -244,6 +244,15 @@ impl Owed {
         self.uncharged.settled();
     }
 
+    /// What it is charged.
+    pub fn cost(&self) -> Nano {
+        match &self.settlement.charge {
+            Charge::Release => Nano::ZERO,
+            Charge::Settle { cost, .. } => *cost,
+            Charge::Assume { .. } => self.uncharged.held(),
+        }
+    }
+
     /// Another charge takes its place.
     pub(super) fn replaced(self) {
         self.uncharged.disarm();

@@ -10,7 +10,7 @@ use levqor_core::job::Tags;
 use levqor_core::money::{
     Bound, CallId, Charge, Component, Mode, Nano, Permit, Price, Rate, Status, Terms, Tier, Unit, Usage,
 };
-use levqor_store::{CallPlace, NewCall, Reserved, Settlement};
+use levqor_store::{CallPlace, NewCall, Reserved, Room, Settlement};
 
 use super::NotHeld;
 use super::call::{Owed, Placed};
@@ -66,23 +66,7 @@ impl Fare {
         shared.ai.house.in_force(shared).await?;
         let price = price(self.amount);
         let price_id = shared.ai.prices.keep(&shared.store, &price).await?;
-        let now_ms = shared.clock.now_ms();
-        let call = NewCall {
-            id: CallId::new(now_ms, rand::random()),
-            place: Some(self.place.clone()),
-            ask: None,
-            key: Some(self.key.clone()),
-            user: None,
-            tags: self.tags.clone(),
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            price_id,
-            terms: Terms::STANDARD,
-            bound: Bound { input_tokens: 0, output_tokens: 0, amount: self.amount },
-            at_ms: now_ms,
-            lease_ms: self.limit_ms.saturating_add(LEASE_MARGIN_MS),
-        };
-        let permit = match shared.store.reserve(call).await? {
+        let permit = match shared.store.reserve(self.call(shared, price_id, self.amount)).await? {
             Reserved::Granted(permit) => permit,
             Reserved::Known { call, state } => return Err(NotHeld::Known { call, state }),
             Reserved::Refused(refusal) => {
@@ -103,6 +87,33 @@ impl Fare {
             slot: None,
         };
         Ok(Paid { placed, permit: Some(permit), owed: None })
+    }
+}
+
+impl Fare {
+    /// How much such an attempt may cost just now.
+    pub async fn room(&self, shared: &Arc<Shared>) -> Result<Room, NotHeld> {
+        shared.ai.house.in_force(shared).await?;
+        Ok(shared.store.find_room(&self.call(shared, String::new(), Nano::ZERO)).await?)
+    }
+
+    fn call(&self, shared: &Shared, price_id: String, amount: Nano) -> NewCall {
+        let now_ms = shared.clock.now_ms();
+        NewCall {
+            id: CallId::new(now_ms, rand::random()),
+            place: Some(self.place.clone()),
+            ask: None,
+            key: Some(self.key.clone()),
+            user: None,
+            tags: self.tags.clone(),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            price_id,
+            terms: Terms::STANDARD,
+            bound: Bound { input_tokens: 0, output_tokens: 0, amount },
+            at_ms: now_ms,
+            lease_ms: self.limit_ms.saturating_add(LEASE_MARGIN_MS),
+        }
     }
 }
 

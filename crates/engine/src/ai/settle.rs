@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use levqor_core::money::{Alarm, Charge};
+use levqor_core::money::{Alarm, Charge, Nano};
 use levqor_store::{Error, Settled, Settlement};
 
 use super::call::Placed;
@@ -107,6 +107,10 @@ pub(super) struct Uncharged {
 impl Uncharged {
     pub fn new(placed: Placed, settlement: Settlement) -> Self {
         Uncharged { call: Some((placed, settlement)), is_armed: AtomicBool::new(true) }
+    }
+
+    pub fn held(&self) -> Nano {
+        self.call.as_ref().map_or(Nano::ZERO, |(placed, _)| placed.held)
     }
 
     /// Its charge is committed: what this process remembers of it.

@@ -69,7 +69,7 @@ pub struct Calls {
     /// Made by this job or below it
     #[arg(long)]
     job: Option<String>,
-    /// reserved, sent, settled, released or assumed
+    /// reserved, settled, released or assumed
     #[arg(long)]
     state: Option<String>,
     /// As provider/model

@@ -23,10 +23,6 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     Reserve(Box<NewCall>),
-    MarkSent {
-        call: CallId,
-        at_ms: i64,
-    },
     Settle(Box<Settlement>),
     Correct(Box<Correction>),
     /// Nothing but what every batch does: giving back what was never sent.
@@ -47,7 +43,6 @@ pub(crate) enum Outcome {
         call: CallId,
         state: CallState,
     },
-    Marked(bool),
     Settled(Settled),
     NoCall,
     StillOpen,
@@ -126,10 +121,9 @@ pub(crate) async fn run(
     Ok((finish(outcomes)?, wrote))
 }
 
-/// The call that is charged or marked.
+/// The call that is charged.
 fn called(item: &Item) -> Option<CallId> {
     match item {
-        Item::MarkSent { call, .. } => Some(*call),
         Item::Settle(settlement) => Some(settlement.call),
         Item::Correct(correction) => Some(correction.call),
         Item::Reserve(_) | Item::Flush => None,
@@ -139,7 +133,6 @@ fn called(item: &Item) -> Option<CallId> {
 fn latest(items: &[&Item]) -> i64 {
     let at_ms = |item: &&Item| match item {
         Item::Reserve(call) => call.at_ms,
-        Item::MarkSent { at_ms, .. } => *at_ms,
         Item::Settle(settlement) => settlement.at_ms,
         Item::Correct(correction) => correction.at_ms,
         Item::Flush => 0,
@@ -238,7 +231,6 @@ fn charge(
     let id = called(item)?;
     let Some(call) = calls.get_mut(&id.to_string()) else { return Some(Outcome::NoCall) };
     Some(match item {
-        Item::MarkSent { at_ms, .. } => Outcome::Marked(call.mark_sent(*at_ms)),
         Item::Settle(settlement) => Outcome::Settled(call.settle(settlement, counters, ledger)),
         Item::Correct(correction) => {
             call.correct(correction, counters, ledger).map_or(Outcome::StillOpen, Outcome::Settled)

@@ -58,14 +58,6 @@ impl Call {
         }
     }
 
-    /// Notes that the request went out. Changes nothing once the call is over.
-    pub fn mark_sent(&mut self, at_ms: i64) -> bool {
-        let Some(state) = transition(self.state, CallEvent::Send) else { return false };
-        self.state = state;
-        self.write.get_or_insert_default().sent_at_ms = Some(at_ms);
-        true
-    }
-
     /// Charges the call once: a replay changes nothing and gets the same answer.
     pub fn settle(
         &mut self,

@@ -104,7 +104,6 @@ impl Unused for Watch {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Reserved(Reserved),
-    Marked(bool),
     Settled(Settled),
     Nothing,
 }
@@ -121,7 +120,6 @@ pub(crate) fn hand_out(money: &Arc<Money>, outcome: Outcome) -> Result<Answer> {
         }
         Outcome::Refused(refusal) => Answer::Reserved(Reserved::Refused(refusal)),
         Outcome::Known { call, state } => Answer::Reserved(Reserved::Known { call, state }),
-        Outcome::Marked(marked) => Answer::Marked(marked),
         Outcome::Settled(settled) => Answer::Settled(settled),
         Outcome::NoCall => return Err(Error::NotFound { what: "AI call" }),
         Outcome::StillOpen => {

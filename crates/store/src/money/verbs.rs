@@ -34,14 +34,6 @@ impl Store {
         }
     }
 
-    /// Notes that the request is on its way. False: the call was over, or marked, before.
-    pub async fn mark_sent(&self, call: CallId, at_ms: i64) -> Result<bool> {
-        match self.one(Item::MarkSent { call, at_ms }).await? {
-            Answer::Marked(marked) => Ok(marked),
-            _ => unexpected(),
-        }
-    }
-
     /// Charges the call as its [`Charge`] says, once; whoever comes later gets the same answer and changes nothing. What
     /// was assumed becomes exact. `NotFound` for an unknown call.
     pub async fn settle_call(&self, settlement: Settlement) -> Result<Settled> {

@@ -4,12 +4,13 @@ use serde_json::Number;
 
 use super::parse_tools::tools;
 use super::{
-    AiStep, Below, DEFAULT_INPUT_BYTES, DEFAULT_REPAIRS, DEFAULT_TURNS, Fallback, Form, Left,
-    MAX_INPUT_BYTES, ModelName, OnInvalid, Talk, When, WhenShort,
+    AiStep, Below, DEFAULT_INPUT_BYTES, DEFAULT_REPAIRS, DEFAULT_TURNS, Fallback, Form, Instead, Left,
+    MAX_INPUT_BYTES, MAX_TOKENS, ModelName, OnInvalid, Talk, When, WhenShort,
 };
 use crate::budget::BudgetId;
 use crate::connection::{NAME_RULE, is_name};
 use crate::duration;
+use crate::job::Priority;
 use crate::money::Nano;
 use crate::redact::Kinds;
 use crate::schema::Schema;
@@ -41,10 +42,10 @@ const FIELDS: [&str; 20] = [
     "max_input_bytes",
 ];
 const FALLBACK_FIELDS: [&str; 4] = ["model", "connection", "when", "max_tokens"];
-const BELOW_FIELDS: [&str; 2] = ["budget", "below"];
+const PRIORITIES: [&str; 3] = ["low", "normal", "high"];
+const CONDITION_FIELDS: [&str; 4] = ["budget", "below", "input_over", "priority"];
 const MESSAGE_FIELDS: [&str; 2] = ["role", "content"];
 
-const MAX_TOKENS: i64 = 1_000_000;
 const MAX_FALLBACKS: usize = 8;
 const MAX_REPAIRS: i64 = 10;
 const MAX_TURNS: i64 = 50;
@@ -82,7 +83,7 @@ pub(in crate::workflow) fn ai(node: &Node, path: &str, problems: &mut Problems<'
         images,
         documents,
         output,
-        max_tokens: whole(node, path, "max_tokens", 1, MAX_TOKENS, problems).map(|n| n.unsigned_abs()),
+        max_tokens: whole(node, path, "max_tokens", 1, MAX_TOKENS as i64, problems).map(|n| n.unsigned_abs()),
         temperature: temperature(node, path, problems),
         when_short: when_short(node, path, &fallback, problems),
         fallback,
@@ -275,7 +276,8 @@ fn fallbacks(node: &Node, path: &str, problems: &mut Problems<'_>) -> Vec<Fallba
             problems.add(&path, "`model` is missing: the provider and its model, such as openai/gpt-6-sol");
         }
         let when = item.get("when").map_or(When::ALWAYS, |node| when(node, &join(&path, "when"), problems));
-        let max_tokens = whole(item, &path, "max_tokens", 1, MAX_TOKENS, problems).map(|n| n.unsigned_abs());
+        let max_tokens =
+            whole(item, &path, "max_tokens", 1, MAX_TOKENS as i64, problems).map(|n| n.unsigned_abs());
         let connection = connection(item, &path, problems);
         if let Some(model) = model(item, &path, problems) {
             found.push(Fallback { model, connection, when, max_tokens });
@@ -303,7 +305,7 @@ fn when(node: &Node, path: &str, problems: &mut Problems<'_>) -> When {
             Value::Text(word) if word == "budget_short" => when.budget_short = true,
             Value::Text(word) if word == "invalid_output" => when.invalid_output = true,
             Value::Text(word) if word == "refused" => when.refused = true,
-            Value::Map(_) => when.below.extend(below(item, &path, problems)),
+            Value::Map(_) => when.instead.extend(instead(item, &path, problems)),
             _ => problems.add(&path, wanted_when()),
         }
     }
@@ -311,11 +313,34 @@ fn when(node: &Node, path: &str, problems: &mut Problems<'_>) -> When {
 }
 
 fn wanted_when() -> String {
-    format!("must be {}, or {{budget: <id>, below: 20%}}", When::NAMES.join(", "))
+    format!(
+        "must be {}, or {{budget: <id>, below: 20%}}, {{input_over: <bytes>}}, {{priority: low}}",
+        When::NAMES.join(", ")
+    )
+}
+
+fn instead(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Instead> {
+    known_fields(node, path, "a condition", &CONDITION_FIELDS, problems);
+    match (node.get("input_over"), node.get("priority")) {
+        (None, None) => below(node, path, problems).map(Instead::Below),
+        (Some(_), _) | (_, Some(_)) if node.entries().len() > 1 => {
+            problems.add(
+                path,
+                "says one thing: a budget, `input_over` or `priority`; give each an entry of its own",
+            );
+            None
+        }
+        (Some(_), _) => {
+            let bytes = whole(node, path, "input_over", 1, MAX_INPUT_BYTES as i64, problems)?;
+            Some(Instead::InputOver(bytes.unsigned_abs()))
+        }
+        (None, Some(_)) => {
+            choice(node, path, "priority", &PRIORITIES, Priority::parse, problems).map(Instead::Priority)
+        }
+    }
 }
 
 fn below(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Below> {
-    known_fields(node, path, "a condition", &BELOW_FIELDS, problems);
     let budget = node.get("budget").and_then(Node::text).filter(|id| BudgetId::parse(id).is_ok());
     if budget.is_none() {
         problems.add(path, "`budget` must be the id of a budget");

@@ -4,9 +4,10 @@ use super::{Runs, Tool};
 use crate::workflow::fields::{is_object, known_fields, text_field};
 use crate::workflow::kinds;
 use crate::workflow::node::{Node, Value};
+use crate::workflow::parse::cost;
 use crate::workflow::problem::{Problems, join, shorten};
 
-const CONNECT_FIELDS: [&str; 5] = ["connect", "connection", "with", "name", "description"];
+const CONNECT_FIELDS: [&str; 6] = ["connect", "connection", "with", "cost", "name", "description"];
 const WORKFLOW_FIELDS: [&str; 3] = ["workflow", "name", "description"];
 const MAX_TOOLS: usize = 32;
 /// What the vendors take.
@@ -75,7 +76,8 @@ fn tool(node: &Node, path: &str, problems: &mut Problems<'_>) -> Option<Tool> {
         let what = format!("must have at most {MAX_DESCRIPTION_CHARS} characters");
         problems.add(&join(path, "description"), what);
     }
-    Some(Tool { name, description, runs })
+    let cost = node.get("cost").and_then(|node| cost(node, &join(path, "cost"), problems));
+    Some(Tool { name, description, cost, runs })
 }
 
 fn is_tool_name(name: &str) -> bool {

@@ -37,18 +37,22 @@ fn defaults_are_as_documented() {
 fn conditions_of_fallbacks_and_policies_are_read() {
     let step = step(
         "model: p/m, prompt: hi, fallback: [{model: q/a}, {model: q/b, when: budget_short, max_tokens: 7}, \
-         {model: q/c, when: [refused, {budget: team, below: 20%}, {budget: team, below: 1.5}]}], redact: [emails, cards]",
+         {model: q/c, when: [refused, {budget: team, below: 20%}, {budget: team, below: 1.5}, {input_over: 5000}, {priority: low}]}], redact: [emails, cards]",
     );
 
     assert_eq!(step.fallback[0].when, When::ALWAYS);
     assert_eq!(step.when_short, [WhenShort::Cheaper], "it is named, so it is meant");
     assert_eq!(step.candidate(2).unwrap().max_tokens, Some(7));
-    let below = &step.fallback[2].when.below;
-    assert_eq!(
-        (below[0].left, below[1].left),
-        (Left::Share(200_000), Left::Amount(Nano::parse("1.5").unwrap()))
-    );
-    assert!(below[0].holds(Nano::new(100), Nano::new(19)) && !below[0].holds(Nano::new(100), Nano::new(20)));
+    let below = |left| Below { budget: "team".to_owned(), left };
+    let share = below(Left::Share(200_000));
+    let conditions = [
+        Instead::Below(share.clone()),
+        Instead::Below(below(Left::Amount(Nano::parse("1.5").unwrap()))),
+        Instead::InputOver(5_000),
+        Instead::Priority(Priority::Low),
+    ];
+    assert_eq!(step.fallback[2].when.instead, conditions);
+    assert!(share.holds(Nano::new(100), Nano::new(19)) && !share.holds(Nano::new(100), Nano::new(20)));
     assert_eq!(step.next_candidate(0, |when| when.refused), Some(1));
     assert_eq!(step.next_candidate(1, |when| when.refused), Some(3));
     assert_eq!(step.next_candidate(3, |_| true), None);
@@ -83,6 +87,12 @@ fn every_mistake_is_told_with_its_place_and_what_is_allowed() {
         ("model: p/m, messages: [{role: system, content: x}]".to_owned(), "must be user or assistant"),
         ("model: p/m, messages: [{role: user}]".to_owned(), "`content` is missing"),
         ("model: p/m, messages: [{role: user, content: x, name: y}]".to_owned(), "a message has no `name`"),
+        (format!("{base}, fallback: [{{model: q/a, when: {{input_over: 0}}}}]"), "a whole number from 1"),
+        (format!("{base}, fallback: [{{model: q/a, when: {{priority: urgent}}}}]"), "low"),
+        (
+            format!("{base}, fallback: [{{model: q/a, when: {{priority: low, input_over: 9}}}}]"),
+            "says one thing",
+        ),
         (format!("{base}, top_p: 1"), "ai has no `top_p`; it has model, connection, prompt"),
         (format!("{base}, output: {{type: strin}}"), "not a JSON Schema"),
         (format!("{base}, output: {{$ref: \"http://x/y\"}}"), "not a JSON Schema"),

@@ -57,6 +57,7 @@ impl Conversation<'_> {
             question: said.spot.question,
             attempt: said.spot.attempt,
             candidate: Some(said.spot.candidate),
+            cuts: 0,
             again: None,
             why: None,
         };

@@ -9,7 +9,7 @@ use levqor_core::job::JobError;
 use levqor_core::money::{CallId, Ending, Nano, Wish};
 use levqor_core::outcome::Outcome;
 use levqor_core::talk::{Ask, Failed, Finish, Problem, Said, Spot, Tokens, Turn, Wanted};
-use levqor_core::workflow::ai::{Below, WhenShort};
+use levqor_core::workflow::ai::{Below, Instead, WhenShort};
 use levqor_store::{Error, Reason, Refusal};
 
 use super::ask::{Before, build, text_bytes};
@@ -76,16 +76,33 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// The first fallback that is asked instead while a budget is low, else the step's own model.
+    /// The first fallback that is asked instead, since a condition holds that is known beforehand; else the step's own model.
     async fn first_candidate(&self) -> (usize, Option<String>) {
         for (at, fallback) in self.step.fallback.iter().enumerate() {
-            for below in &fallback.when.below {
-                if let Some(why) = self.is_below(below).await {
-                    return (at + 1, Some(why));
+            for instead in &fallback.when.instead {
+                let why = match instead {
+                    Instead::Below(below) => self.is_below(below).await,
+                    Instead::InputOver(bytes) => {
+                        let has = self.input_bytes();
+                        (has > *bytes).then(|| format!("the input has {has} bytes of text"))
+                    }
+                    Instead::Priority(priority) => (self.place.priority == *priority)
+                        .then(|| format!("the job's priority is {}", priority.as_str())),
+                };
+                if why.is_some() {
+                    return (at + 1, why);
                 }
             }
         }
         (0, None)
+    }
+
+    /// The text that the author and the payload give, with that of documents.
+    fn input_bytes(&self) -> u64 {
+        let attached = self.attached.iter().flatten().filter_map(attach::Attached::text);
+        let said = self.rendered.messages.iter().map(|(_, text)| text.as_str());
+        let all = self.rendered.system.iter().map(String::as_str).chain(said).chain(attached);
+        all.map(|text| text.len() as u64).sum()
     }
 
     async fn is_below(&self, below: &Below) -> Option<String> {
@@ -134,7 +151,8 @@ impl Conversation<'_> {
             return Err(JobError::new("internal_error", "there is no such model in the step").into());
         };
         let before = Before { turns: self.turns.all(), round: spot.round, question: spot.question };
-        let (name, max_tokens) = (candidate.model, candidate.max_tokens);
+        let cuts = if ask.candidate == Some(spot.candidate) { ask.cuts } else { 0 };
+        let (name, max_tokens) = (candidate.model, candidate.limit_after(cuts));
         let provider = self.shared.ai.provider(&name.provider);
         let holds_schemas = provider.is_none_or(|provider| provider.dialect.has_schemas);
         let attached = self.attached.as_deref().unwrap_or_default();

@@ -24,8 +24,8 @@ pub(crate) struct Forecast {
     pub first: Order,
     /// The shortest answer for which the first call may be held.
     pub least_tokens: Option<u64>,
-    /// Every other call that its policies allow for one question, and how often.
-    pub others: Vec<(Order, u64)>,
+    /// Every other call that its policies allow for one question.
+    pub others: Vec<Order>,
     /// Tools make further questions, whose length nobody knows.
     pub is_open_ended: bool,
     /// Bytes of text in the first question.
@@ -45,18 +45,18 @@ pub(crate) fn forecast(
     let attached = attach::without_fetching(&rendered.attachments)?;
     let turns = Turns::read(&place.step, &[])?;
     let talk = Conversation { shared, step: step.clone(), place, rendered, turns, attached: Some(attached) };
-    let ask = |again| Ask { question: 1, attempt: 1, candidate: None, again, why: None };
-    let order = |candidate, again| {
+    let order = |candidate, cuts, again| {
         let spot = Spot { round: 1, question: 1, attempt: 1, candidate };
-        talk.order(&ask(again), spot, false).map_err(|stop| match stop {
+        let ask = Ask { question: 1, attempt: 1, candidate: Some(candidate), cuts, again, why: None };
+        talk.order(&ask, spot, false).map_err(|stop| match stop {
             Stop::Outcome(levqor_core::outcome::Outcome::Fail { error }) => error,
             _ => JobError::new("internal_error", "the call cannot be put together"),
         })
     };
-    let first = order(0, None)?;
+    let first = order(0, 0, None)?;
     let mut others = Vec::new();
     for place in 1..=step.fallback.len() {
-        others.push((order(place, None)?, 1));
+        others.push(order(place, 0, None)?);
     }
     if step.output.is_some() && step.repairs > 0 {
         let (text, problems);
@@ -71,7 +71,10 @@ pub(crate) fn forecast(
             OnInvalid::Fail | OnInvalid::Fallback | OnInvalid::Accept => None,
         };
         if let Some(again) = again {
-            others.push((order(0, again)?, u64::from(step.repairs)));
+            // The dearest is that each was cut off, and asked for with twice the limit.
+            for cuts in 1..=step.repairs {
+                others.push(order(0, cuts, again)?);
+            }
         }
     }
     let may_shrink = step.max_tokens.is_none() || step.when_short.contains(&WhenShort::Smaller);

@@ -17,12 +17,16 @@ use levqor_core::workflow::ai::{Runs, Tool};
 use serde_json::{Map, Value, json};
 
 use super::render::denied;
-use super::{Conversation, Stop};
+use super::{Conversation, Stop, budget_key};
+use crate::ai::{Fare, Owed, Paid};
 use crate::definitions::{Current, check_payload};
-use crate::steps::connect;
+use crate::steps::{connect, cost};
 
 /// How long one call of a connector may take.
 const LIMIT_MS: u64 = 60_000;
+/// Paid runs of tools stand behind all calls to models at their question, each with room for calls that died.
+const FIRST_ATTEMPT: i64 = 1_000;
+const ATTEMPTS_EACH: i64 = 200;
 /// How deep workflows may ask models that run workflows.
 const MAX_DEPTH: u32 = 4;
 /// The end of a job wakes whoever waits for it; on another node this look finds it.
@@ -75,8 +79,14 @@ impl Conversation<'_> {
             },
             content: None,
             is_error: false,
+            cost_nano: None,
         };
         let is_new = begun.is_none();
+        // Before its start is on record: a run that rests for money has not begun.
+        let mut paid = match place.map(|place| &step.tools[place]) {
+            Some(tool) if is_new => self.hold_tool(tool, question, index).await?,
+            _ => None,
+        };
         let at = match begun {
             Some((at, _)) => at,
             None => self.turns.begin_tool(self.shared, &self.place, run.clone()).await?,
@@ -97,12 +107,30 @@ impl Conversation<'_> {
             ),
             Some(Tool { runs: Runs::Connect(connect), .. }) => {
                 let key = format!("{}-{}-{question}-{index}", self.place.job, self.place.step);
-                self.run_connector(connect, &arguments, key).await?
+                self.run_connector(connect, &arguments, key, paid.as_mut()).await?
             }
         };
+        let owed = paid.and_then(Paid::end);
+        let cost_nano = owed.as_ref().map(Owed::cost);
         let given = self.bounded(given)?;
-        let run = ToolRun { content: Some(given.content), is_error: given.is_error, ..run };
-        self.turns.end_tool(self.shared, &self.place, at, run).await
+        let run = ToolRun { content: Some(given.content), is_error: given.is_error, cost_nano, ..run };
+        self.turns.end_tool(self.shared, &self.place, at, run, owed).await
+    }
+
+    /// What one run of the tool costs, held in every budget that binds it.
+    async fn hold_tool(&self, tool: &Tool, question: i64, index: usize) -> Result<Option<Paid>, Stop> {
+        let (Some(amount), Runs::Connect(connect)) = (tool.cost, &tool.runs) else { return Ok(None) };
+        let attempt = FIRST_ATTEMPT + ATTEMPTS_EACH * index as i64;
+        let fare = Fare {
+            key: budget_key(&self.place.caller).to_owned(),
+            tags: self.place.tags.clone(),
+            place: self.place.call(question, attempt),
+            provider: connect.connector.clone(),
+            model: connect.action.clone(),
+            amount,
+            limit_ms: LIMIT_MS as i64,
+        };
+        cost::hold(self.shared, fare).await.map(Some).map_err(Stop::Outcome)
     }
 
     /// The arguments with what was taken out put back, and what is fixed put over them.
@@ -132,7 +160,13 @@ impl Conversation<'_> {
         Ok(given)
     }
 
-    async fn run_connector(&self, step: &ConnectStep, arguments: &str, key: String) -> Result<Given, Stop> {
+    async fn run_connector(
+        &self,
+        step: &ConnectStep,
+        arguments: &str,
+        key: String,
+        paid: Option<&mut Paid>,
+    ) -> Result<Given, Stop> {
         let vendor = Vendor::named(&step.connector).ok_or_else(|| {
             JobError::new("unknown_connector", format!("there is no connector `{}`", step.connector))
         })?;
@@ -141,7 +175,7 @@ impl Conversation<'_> {
             Ok(call) => call,
             Err(error) => return Ok(Given::error(&error)),
         };
-        Ok(match connect::perform(self.shared, call, None).await {
+        Ok(match connect::perform(self.shared, call, paid).await {
             Outcome::Done { output } => Given { content: output, is_error: false },
             // No model can mend these.
             Outcome::Fail { error }

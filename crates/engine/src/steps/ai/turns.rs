@@ -10,7 +10,7 @@ use levqor_core::talk::{ToolRun, Turn};
 
 use super::{Place, Stop};
 use crate::Shared;
-use crate::ai::Over;
+use crate::ai::{Over, Owed};
 use crate::record::until_recorded;
 
 pub(super) struct Turns {
@@ -84,7 +84,7 @@ impl Turns {
     /// The newest turn was not the last: on record with it, before anything depends on it.
     pub async fn record_last(&mut self, shared: &Arc<Shared>, place: &Place) -> Result<(), Stop> {
         let Some((at, over)) = self.last.take() else { return Ok(()) };
-        self.record(shared, place, at, over).await
+        self.record(shared, place, at, over.map(Owed::from)).await
     }
 
     /// A tool is about to run.
@@ -112,18 +112,19 @@ impl Turns {
         })
     }
 
-    /// What the tool gave.
+    /// What the tool gave, and what is owed for it.
     pub async fn end_tool(
         &mut self,
         shared: &Arc<Shared>,
         place: &Place,
         at: usize,
         run: ToolRun,
+        owed: Option<Owed>,
     ) -> Result<(), Stop> {
         let turn = Turn::Tool(Box::new(run));
         self.rows[at] = self.row(at, &turn, self.rows[at].started_at_ms, shared.clock.now_ms());
         self.all[at] = turn;
-        self.record(shared, place, at, None).await
+        self.record(shared, place, at, owed).await
     }
 
     async fn record(
@@ -131,11 +132,11 @@ impl Turns {
         shared: &Arc<Shared>,
         place: &Place,
         at: usize,
-        over: Option<Over>,
+        owed: Option<Owed>,
     ) -> Result<(), Stop> {
         let steps = vec![self.rows[at].clone()];
         let record = Record { id: place.job, claim: place.claim, pin: None, steps, then: Then::Stay };
-        let settlements: Vec<_> = over.iter().map(|over| over.settlement.clone()).collect();
+        let settlements: Vec<_> = owed.iter().map(|owed| owed.settlement.clone()).collect();
         match until_recorded(shared, &record, &settlements).await {
             Ok(fenced) => {
                 if fenced == Fenced::Stale {
@@ -143,7 +144,7 @@ impl Turns {
                     // charges it.
                     return Err(Stop::Lost);
                 }
-                over.iter().for_each(Over::settled);
+                owed.iter().for_each(Owed::settled);
                 if !self.new.contains(&at) {
                     self.new.push(at);
                 }

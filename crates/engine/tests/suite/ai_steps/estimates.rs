@@ -13,6 +13,7 @@ each_engine!(
     the_bill_lies_in_the_range_that_was_told,
     what_is_known_only_later_may_cost_what_a_job_may,
     a_budget_that_is_too_small_is_named_before_the_job_is_stored,
+    steps_with_a_price_are_part_of_the_estimate,
 );
 
 async fn estimate(node: &Node, text: &str) -> Option<Estimate> {
@@ -96,4 +97,28 @@ async fn a_budget_that_is_too_small_is_named_before_the_job_is_stored(database: 
     node.put("w", &one("").replace("gpt-6-sol", "gpt-unknown")).await;
     let told = estimate(&node, "hello").await.unwrap();
     assert!(told.steps[0].problem.as_ref().unwrap().contains("nobody knows what"), "{told:?}");
+}
+
+async fn steps_with_a_price_are_part_of_the_estimate(database: Database) {
+    let mock = mock().await;
+    let node = Node::start(&database, with_limits(&mock.url(), "0.5", "10"), TestClock::running()).await;
+    let source = r#"{steps: [
+        {id: a, http: {url: "https://one.example.com/"}, cost: '0.1', retry: {attempts: 3, first: 1s}},
+        {id: b, connect: slack.post_message, connection: c, with: {channel: x, text: "{{ steps.a.output }}"}, cost: '0.05'},
+        {id: c, if: "payload.text == 'x'", http: {url: "https://two.example.com/"}, cost: '0.6'}]}"#;
+    node.put("w", source).await;
+
+    let told = estimate(&node, "x").await.unwrap();
+
+    let dollars = |text| Nano::parse(text).unwrap();
+    let steps: Vec<_> =
+        told.steps.iter().map(|step| (step.model.as_str(), step.least, step.most, step.first_hold)).collect();
+    assert_eq!(steps[0], ("http", dollars("0.1"), dollars("0.3"), Some(dollars("0.1"))));
+    assert_eq!(steps[1], ("slack/post_message", Nano::ZERO, dollars("0.05"), None));
+    assert_eq!(steps[2], ("http", Nano::ZERO, dollars("0.5"), Some(dollars("0.6"))));
+    let problem = told.steps[2].problem.as_ref().unwrap();
+    assert!(problem.contains("costs $0.6") && problem.contains("max-cost-per-job"), "{problem}");
+    assert_eq!((told.least, told.most, told.starts_now), (dollars("0.1"), dollars("0.5"), false));
+    assert!(told.budgets.iter().any(|effect| effect.id == "max-cost-per-day"), "{told:?}");
+    assert_eq!(database.number("select count(*) from ai_calls").await, 0);
 }

@@ -13,6 +13,8 @@ each_engine!(
     an_answer_that_does_not_fit_is_asked_for_again_with_what_is_wrong,
     each_policy_ends_as_it_says,
     what_was_cut_or_refused_is_not_paid_for_again,
+    what_the_steps_own_limit_cut_is_asked_for_with_a_larger_one,
+    a_long_input_or_a_priority_moves_the_step_to_another_model,
     a_provider_that_fails_hands_over_to_the_next_model,
     a_provider_that_recovers_is_asked_again_by_the_retry_of_the_step,
     a_retry_by_a_person_is_another_conversation,
@@ -126,10 +128,12 @@ async fn what_was_cut_or_refused_is_not_paid_for_again(database: Database) {
 
     let cut = Script { output_tokens: Some(100_000), ..says("{\"label\": \"bu") };
     let refusal = Script { finish: Some("content_filter".to_owned()), ..says("I cannot") };
-    for (reply, expected) in [(cut, "ai_answer_cut"), (refusal, "ai_refused")] {
+    for (reply, expected, more) in
+        [(cut, "ai_answer_cut", ", on_invalid: fail"), (refusal, "ai_refused", ", repairs: 5")]
+    {
         let before = mock.bill().calls;
         mock.queue_replies([reply]);
-        let row = run(&node, &formed(", repairs: 5")).await;
+        let row = run(&node, &formed(more)).await;
 
         assert_eq!((code(&row), mock.bill().calls - before), (expected, 1), "{row:?}");
     }
@@ -138,6 +142,45 @@ async fn what_was_cut_or_refused_is_not_paid_for_again(database: Database) {
     let output = output(&run(&node, &one("")).await);
     assert_eq!(output["finish"], "length", "a text may be cut, and says so");
     bill_is_ledger(&mock, &database).await;
+}
+
+async fn what_the_steps_own_limit_cut_is_asked_for_with_a_larger_one(database: Database) {
+    let mock = mock().await;
+    let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
+    let cut = || Script { output_tokens: Some(100_000), ..says("{\"label\": \"bu") };
+    mock.queue_replies([cut(), Script { output_tokens: Some(300), ..says(GOOD) }]);
+
+    let output = output(&run(&node, &formed("")).await);
+
+    assert_eq!((&output["answer"]["label"], &output["attempts"]), (&json!("bug"), &json!(2)));
+    let said: Vec<u64> = mock.bill().entries.iter().map(|entry| entry.tokens.output).collect();
+    assert_eq!(said, [200, 300], "the second had room for 400");
+
+    mock.queue_replies([cut(), cut(), cut()]);
+    let row = run(&node, &formed("")).await;
+    assert_eq!(code(&row), "ai_answer_cut");
+    let said: Vec<u64> = mock.bill().entries[2..].iter().map(|entry| entry.tokens.output).collect();
+    assert_eq!(said, [200, 400, 800], "twice, as `repairs` says");
+    bill_is_ledger(&mock, &database).await;
+}
+
+async fn a_long_input_or_a_priority_moves_the_step_to_another_model(database: Database) {
+    let mock = mock().await;
+    let node = Node::start(&database, ai_settings(&mock.url()), TestClock::running()).await;
+    let other = ", fallback: [{model: openai/gpt-6.1-terra, when: [{input_over: 20}, {priority: high}]}]";
+    node.put("w", &one(other)).await;
+
+    let mut models = Vec::new();
+    for (text, priority) in [("x".repeat(20), "normal"), ("x".repeat(21), "normal"), ("x".to_owned(), "high")]
+    {
+        let payload = json!({ "text": text }).to_string();
+        let priority = levqor_core::job::Priority::parse(priority).unwrap();
+        let request = levqor_core::intake::IntakeRequest { payload, priority, ..ask("w") };
+        let id = node.submit(request).await;
+        models.push(output(&node.ended(id).await)["model"].clone());
+    }
+
+    assert_eq!(models, ["openai/gpt-6-sol", "openai/gpt-6.1-terra", "openai/gpt-6.1-terra"]);
 }
 
 async fn a_provider_that_fails_hands_over_to_the_next_model(database: Database) {

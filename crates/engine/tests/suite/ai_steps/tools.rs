@@ -16,6 +16,7 @@ each_engine!(
     what_is_not_on_the_list_is_not_run_and_the_model_is_told,
     the_loop_of_tools_is_bounded,
     a_workflow_as_a_tool_is_a_job_under_the_same_budgets,
+    a_tool_with_a_price_is_held_and_charged_under_the_same_budgets,
 );
 
 pub fn wants(name: &str, arguments: &str) -> Script {
@@ -129,4 +130,30 @@ async fn a_workflow_as_a_tool_is_a_job_under_the_same_budgets(database: Database
     let subjects = "select count(distinct subject) from budget_periods where budget_id = 'max-cost-per-job'";
     assert_eq!(database.number(subjects).await, 1);
     bill_is_ledger(&mock, &database).await;
+}
+
+async fn a_tool_with_a_price_is_held_and_charged_under_the_same_budgets(database: Database) {
+    let (mock, vendor) = (mock().await, Receiver::start().await);
+    vendor.script("/chat.postMessage", [posted()]);
+    let priced = TOOLS.replace("connection: team,", "connection: team, cost: '0.002',");
+    let asks = || wants("slack_post_message", r#"{"text": "hi"}"#);
+    mock.queue_replies([asks(), says("done")]);
+    let node = Node::start(&database, settings_at(&mock, &vendor), TestClock::running()).await;
+    connect(&node).await;
+
+    let row = run(&node, &one(&priced)).await;
+
+    let bill = i64::try_from(mock.bill().total_nano).unwrap();
+    assert_eq!(spent(&database).await, bill + 2_000_000);
+    assert_eq!(counted(&database, "spent_nano").await, bill + 2_000_000);
+    assert_eq!(counted(&database, "held_nano").await, 0);
+    let told = levqor_core::money::Nano::parse(output(&row)["cost"].as_str().unwrap()).unwrap();
+    assert_eq!(told.get(), bill + 2_000_000, "the step says so too");
+
+    // Too dear for a job: refused before the vendor hears of it, and the conversation ends.
+    mock.queue_replies([asks()]);
+    let row = run(&node, &one(&priced.replace("0.002", "0.4"))).await;
+    assert_eq!(code(&row), "budget_exceeded", "{row:?}");
+    assert_eq!(vendor.received().len(), 1);
+    assert_eq!(counted(&database, "held_nano").await, 0);
 }

@@ -57,7 +57,7 @@ pub struct CallView {
     #[schema(example = "openai/gpt-6-sol")]
     model: String,
     root_job_id: Option<String>,
-    /// `reserved`, `sent`, `settled`, `released` (not charged) or `assumed` (in doubt, charged in full).
+    /// `reserved`, `settled`, `released` (not charged) or `assumed` (in doubt, charged in full).
     #[schema(example = "settled")]
     state: &'static str,
     step: Option<String>,
@@ -170,7 +170,7 @@ impl CarriedView {
 /// AI calls, newest first. All filters that are given must hold.
 #[utoipa::path(get, path = "/api/v1/ai/calls", tag = "budgets", security(("ApiKey" = [])),
     params(("job" = Option<String>, Query, description = "Made by this job or below it"),
-        ("state" = Option<String>, Query, description = "`reserved`, `sent`, `settled`, `released` or `assumed`"),
+        ("state" = Option<String>, Query, description = "`reserved`, `settled`, `released` or `assumed`"),
         ("model" = Option<String>, Query, description = "As `provider/model`"),
         ("key" = Option<String>, Query, description = "The key that it was asked for with"),
         ("user" = Option<String>, Query, description = "The person that it was asked for"),
@@ -197,7 +197,7 @@ fn filter(uri: &Uri) -> Result<CallFilter> {
         let is_fine = !provider.is_empty() && !model.is_empty() && !text.contains('\0');
         is_fine.then(|| (provider.to_owned(), model.to_owned()))
     };
-    let states = "reserved, sent, settled, released or assumed";
+    let states = "reserved, settled, released or assumed";
     let (provider, model) = query.word("model", named, "provider/model")?.unzip();
     Ok(CallFilter {
         job: query.word("job", id, "the id of a job, 32 lower-case hex digits")?,

@@ -31,7 +31,7 @@ pub struct AcceptedView {
 /// What an intake would do.
 #[derive(Serialize, ToSchema)]
 pub struct PreviewView {
-    /// What its AI steps may cost; null without any.
+    /// What its steps may cost that ask models or have a `cost`; null without any.
     cost: Option<EstimateView>,
     dry_run: bool,
     run_at: Option<f64>,
@@ -78,6 +78,7 @@ pub struct StepEstimateView {
     first_hold_usd: Option<String>,
     id: String,
     least_usd: String,
+    /// Of a step with a `cost`: `http`, or the connector and its action.
     #[schema(example = "openai/gpt-6-sol")]
     model: String,
     most_usd: String,

@@ -95,7 +95,7 @@ pub struct CallBillView {
     provider_request_id: Option<String>,
     sent_at: Option<f64>,
     settled_at: Option<f64>,
-    /// `reserved`, `sent`, `settled`, `released` or `assumed`.
+    /// `reserved`, `settled`, `released` or `assumed`.
     state: &'static str,
     step: Option<String>,
     usage: Option<TokenClasses>,

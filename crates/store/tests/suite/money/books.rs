@@ -135,8 +135,6 @@ each_engine! {
     async fn a_call_that_nobody_knows_is_not_charged(world: World) {
         let unknown = world.store.settle_call(settlement(call_id(), cents(1))).await;
         assert!(matches!(unknown, Err(Error::NotFound { what: "AI call" })), "{unknown:?}");
-        let marked = world.store.mark_sent(call_id(), NOON).await;
-        assert!(matches!(marked, Err(Error::NotFound { .. })), "{marked:?}");
     }
 
     async fn a_permit_that_is_dropped_gives_its_hold_back(world: World) {
@@ -161,19 +159,6 @@ each_engine! {
         wait_until(LIMIT, async || matches!(world.store.reserve(call(100)).await.unwrap(), Reserved::Granted(_))).await;
         wait_until(LIMIT, async || figures(&world.store, "day", NOON).await == (0, 0)).await;
         world.books_agree().await;
-    }
-
-    async fn a_mark_tells_when_the_request_went_out(world: World) {
-        let permit = granted(&world.store, call(1)).await;
-
-        assert!(world.store.mark_sent(permit.call(), NOON + 3).await.unwrap());
-        assert!(!world.store.mark_sent(permit.call(), NOON + 9).await.unwrap());
-
-        let id = permit.spend();
-        let row = world.store.find_call(id).await.unwrap().unwrap();
-        assert_eq!((row.state, row.sent_at_ms), (CallState::Sent, Some(NOON + 3)));
-        settle(&world.store, id, 1).await;
-        assert!(!world.store.mark_sent(id, NOON).await.unwrap());
     }
 
     async fn a_crash_is_charged_in_full_and_only_a_crash(world: World) {
