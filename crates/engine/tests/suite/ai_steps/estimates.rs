@@ -105,7 +105,7 @@ async fn steps_with_a_price_are_part_of_the_estimate(database: Database) {
     let source = r#"{steps: [
         {id: a, http: {url: "https://one.example.com/"}, cost: '0.1', retry: {attempts: 3, first: 1s}},
         {id: b, connect: slack.post_message, connection: c, with: {channel: x, text: "{{ steps.a.output }}"}, cost: '0.05'},
-        {id: c, if: "payload.text == 'x'", http: {url: "https://two.example.com/"}, cost: '0.6'}]}"#;
+        {id: c, if: "{{ payload.text == 'x' }}", http: {url: "https://two.example.com/"}, cost: '0.6'}]}"#;
     node.put("w", source).await;
 
     let told = estimate(&node, "x").await.unwrap();
