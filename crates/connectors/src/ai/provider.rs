@@ -148,6 +148,12 @@ impl Provider {
         self.wire == Wire::Anthropic || self.dialect.has_tiers
     }
 
+    /// Whether it is one of OpenAI's hosts that keep data in a region (`eu.api.openai.com`): newer models cost more there.
+    pub fn is_regional(&self) -> bool {
+        let host = self.base_url.split("://").last().and_then(|rest| rest.split(['/', ':', '?']).next());
+        host.is_some_and(|host| host.to_ascii_lowercase().ends_with(".api.openai.com"))
+    }
+
     /// The address of a call.
     pub(super) fn url(&self, model: &str, stream: bool) -> String {
         let base = &self.base_url;
@@ -219,5 +225,25 @@ mod tests {
         let provider = Provider::known("anthropic", "sk-secret", None).unwrap();
 
         assert_eq!(format!("{provider:?}"), "Provider(anthropic, anthropic)");
+    }
+
+    #[test]
+    fn openais_hosts_of_a_region_are_known_by_their_names() {
+        let is_regional = |url| Provider::compatible("x", "", url).is_regional();
+
+        for url in
+            ["https://eu.api.openai.com/v1", "https://US.api.OpenAI.com:443/v1/", "https://in.api.openai.com"]
+        {
+            assert!(is_regional(url), "{url}");
+        }
+        for url in [
+            "https://api.openai.com/v1",
+            "https://eu.api.openai.com.example.org/v1",
+            "https://example.org/eu.api.openai.com",
+            "https://notapi.openai.com/v1",
+            "http://127.0.0.1:9/v1",
+        ] {
+            assert!(!is_regional(url), "{url}");
+        }
     }
 }

@@ -120,7 +120,8 @@ async fn weigh(shared: &Arc<Shared>, mut order: Order) -> Result<Weighed, NotHel
     {
         return Err(NotHeld::InputTooLong { bytes: shape.text_bytes, most_tokens });
     }
-    let terms = Terms { tier: Tier::Standard, ..order.terms };
+    let region = order.terms.region || provider.is_regional() && price.region_ppm.is_some();
+    let terms = Terms { tier: Tier::Standard, region, ..order.terms };
     let dearest = dearest(provider, &price, terms);
     let bound = fit(&price, &shape, &dearest, &Allowances::default(), &wish, MAX_AMOUNT);
     let (Fit::Fits(bound) | Fit::TooDear(bound)) = bound.map_err(NotHeld::Unpriced)?;
