@@ -89,7 +89,7 @@ async fn a_threshold_is_told_by_mail_slack_callback_and_workflow(database: Datab
     outside.script("/chat.postMessage", [Answer::json(&json!({"ok": true, "channel": "C1", "ts": "1.2"}))]);
     outside.script("/hook", [Answer::status(200)]);
     let agent = http::HeaderValue::from_static("levqor-test/1");
-    let provider = Provider::Resend { api_key: "re_test".to_owned(), base_url: outside.url("") };
+    let provider = Provider::Resend { api_key: "re_canary".to_owned(), base_url: outside.url("") };
     let settings = Settings {
         mailer: Some(Arc::new(Mailer::new(&provider, "example.com", &[], agent))),
         vendors: Bases { slack: outside.url("").trim_end_matches('/').to_owned(), ..Bases::default() },
@@ -98,7 +98,8 @@ async fn a_threshold_is_told_by_mail_slack_callback_and_workflow(database: Datab
     };
     let clock = TestClock::running();
     let node = Node::start(&database, settings, clock.clone()).await;
-    let connection = json!({"name": "team-slack", "connector": "slack", "token": "xoxb-1"}).to_string();
+    let connection =
+        json!({"name": "team-slack", "connector": "slack", "token": "xoxb-canary-1"}).to_string();
     node.put_connection(&connection, &Actor::developer()).await.unwrap();
     node.put("on-alert", r#"{steps: [{id: keep, transform: "{{ payload }}"}]}"#).await;
     let recipients = Recipients {

@@ -66,7 +66,7 @@ async fn a_step_acts_through_a_stored_connection_and_shows_no_credential(databas
     assert!(body.as_object_mut().unwrap().remove("client_msg_id").is_some());
     assert_eq!(body, json!({"channel": "#support", "text": "Urgent: fire", "mrkdwn": false}));
     assert!(!format!("{row:?}").contains("canary"));
-    let found = database.number("select count(*) from connections where sealed like '%canary%'").await;
+    let found = database.number("select count(*) from connections where sealed like '%can' || 'ary%'").await;
     assert_eq!(found, 0);
     let used = database.number("select count(*) from connections where used_at_ms is not null").await;
     assert_eq!(used, 1);

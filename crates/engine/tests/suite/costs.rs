@@ -158,7 +158,7 @@ async fn an_action_of_a_connector_has_its_price(database: Database) {
     let seal_keys = Keyring::new([SealKey::from_random(std::array::from_fn(|at| at as u8))]);
     let settings = Settings { vendors: Bases { slack, ..Bases::default() }, seal_keys, ..settings() };
     let node = Node::start(&database, settings, TestClock::running()).await;
-    let body = json!({"name": "team", "connector": "slack", "token": "xoxb-1"}).to_string();
+    let body = json!({"name": "team", "connector": "slack", "token": "xoxb-canary-1"}).to_string();
     node.put_connection(&body, &Actor::developer()).await.unwrap();
     let tell = |connection: &str, cost: &str| {
         let post = "connect: slack.post_message, with: {channel: C1, text: hi}";

@@ -32,7 +32,7 @@ fn mailed(provider: &Provider) -> Settings {
 }
 
 fn through(resend: &Receiver) -> Settings {
-    mailed(&Provider::Resend { api_key: "re_test".to_owned(), base_url: resend.url("") })
+    mailed(&Provider::Resend { api_key: "re_canary".to_owned(), base_url: resend.url("") })
 }
 
 fn mail() -> Value {

@@ -1,13 +1,8 @@
 //! Secrets go where a definition sends them, and nowhere else: no row, no error, no result, no line of the log.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, OnceLock};
-
 use levqor_core::state::State;
 use levqor_engine::{Secrets, Settings};
-use levqor_testkit::{Receiver, wait_until};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use levqor_testkit::{Receiver, marks, wait_until};
 
 use crate::support::{Database, LIMIT, Node, TestClock, ask_with, code, postgres, settings};
 
@@ -28,8 +23,7 @@ const TABLES: [&str; 8] = [
 ];
 
 async fn a_secret_reaches_the_request_and_is_neither_stored_nor_logged(database: Database) {
-    let log = log();
-    let secret = format!("s3cr3t-{}-zq", if database.is_postgres() { "pg" } else { "lite" });
+    let secret = format!("canary-{}-zq", if database.is_postgres() { "pg" } else { "lite" });
     let receiver = Receiver::start().await;
     receiver.statuses("/refused", &[403]);
     let node = Node::start(&database, with_secret(&secret), TestClock::running()).await;
@@ -67,10 +61,8 @@ async fn a_secret_reaches_the_request_and_is_neither_stored_nor_logged(database:
     }
     node.stop().await;
     assert!(!everything(&database).await.contains(&secret), "a row holds the secret");
-    let log = String::from_utf8_lossy(&log.lock().unwrap()).into_owned();
-    assert!(log.contains("call failed"), "the log was listened to");
-    let line = log.lines().find(|line| line.contains(&secret));
-    assert_eq!(line, None, "a line of the log holds the secret");
+    // A line that held the secret would have ended all tests.
+    assert!(marks::heard("call failed"), "the log was listened to");
 }
 
 async fn a_secret_in_the_name_of_a_host_is_not_shown_when_the_call_fails(database: Database) {
@@ -110,38 +102,4 @@ async fn everything(database: &Database) -> String {
     }
     assert!(all.contains("secrets.TOKEN"), "the definitions are there, so this is the data");
     all
-}
-
-/// Everything that is logged from now on, at every level, by all tests of this process.
-fn log() -> Arc<Mutex<Vec<u8>>> {
-    static LOG: OnceLock<Arc<Mutex<Vec<u8>>>> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Arc::<Mutex<Vec<u8>>>::default();
-        let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_ansi(false);
-        lines.with_writer(Shared(log.clone())).init();
-        log
-    })
-    .clone()
-}
-
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Shared {
-    type Writer = Shared;
-
-    fn make_writer(&'a self) -> Shared {
-        self.clone()
-    }
 }

@@ -1,16 +1,8 @@
 //! Every secret that a test configures is a marked text, and no mark may stand in anything that comes out: answers of every test,
 //! the log and the files of every server (database, backups), at the end of each.
 
-use std::path::Path;
-
-/// What every configured secret holds.
-const MARK: &str = "canary";
-/// Bytes of the secret that callbacks are signed with, and how it would be written.
-pub const CALLBACK: &[u8; 32] = b"canary-of-callbacks-canary-canar";
-const CALLBACK_WRITTEN: &str = "Y2FuYXJ5LW9mLWNhbGxiYWNr";
-
-/// How the keys that connections are sealed with begin.
-const SEALING: &str = "00112233445566778899aabbccddeeff";
+pub use levqor_testkit::marks::{CALLBACK, check, check_folder};
+use levqor_testkit::marks::{CALLBACK_WRITTEN, MARK, SEALING};
 
 /// No name that a test gives a key of the environment is longer.
 const NAME_MAX_CHARS: usize = 16;
@@ -39,28 +31,6 @@ pub fn marked(name: &str, value: &str) -> String {
             value.to_owned()
         }
         _ => value.to_owned(),
-    }
-}
-
-/// Fails when a mark stands anywhere in it.
-pub fn check(what: &str, bytes: &[u8]) {
-    for mark in [MARK, CALLBACK_WRITTEN, &SEALING[8..]] {
-        if let Some(place) = bytes.windows(mark.len()).position(|window| window == mark.as_bytes()) {
-            let around = &bytes[place.saturating_sub(80)..(place + 60).min(bytes.len())];
-            panic!("a secret stands in {what}: …{}…", String::from_utf8_lossy(around));
-        }
-    }
-}
-
-/// The same for every file in a folder.
-pub fn check_folder(folder: &Path) {
-    // A file may go away while it is looked at: the server still runs.
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match path.is_dir() {
-            true => check_folder(&path),
-            false => check(&path.display().to_string(), &std::fs::read(&path).unwrap_or_default()),
-        }
     }
 }
 

@@ -25,7 +25,7 @@ pub async fn mock_with(settings: Mock) -> MockAi {
 pub fn providers(base: &str) -> Vec<Provider> {
     let known = |name: &str| {
         let path = if name.starts_with("openai") { "/v1" } else { "" };
-        Provider::known(name, "key", Some(&format!("{base}{path}"))).unwrap()
+        Provider::known(name, "sk-canary", Some(&format!("{base}{path}"))).unwrap()
     };
     vec![
         known("openai"),

@@ -57,7 +57,7 @@ async fn a_step_asks_with_the_key_of_its_connection_and_the_address_of_the_setti
         assert!(row.error.is_none(), "{row:?}");
         assert!(!format!("{row:?}").contains("canary"), "{row:?}");
     }
-    assert_eq!(keys(&mock), ["sk-team-canary", "sk-team-canary", "key", "sk-claude-canary"]);
+    assert_eq!(keys(&mock), ["sk-team-canary", "sk-team-canary", "sk-canary", "sk-claude-canary"]);
     let used = node.store().find_connection("team").await.unwrap().unwrap();
     assert!(used.used_at_ms.is_some());
     bill_is_ledger(&mock, &database).await;
@@ -106,5 +106,5 @@ async fn each_connection_has_a_minute_of_its_own(database: Database) {
     let step = row.steps.iter().find(|step| step.step == "a").unwrap();
     let error = step.error.as_ref().unwrap();
     assert_eq!(error.message, "the limit of openai (connection two) for a minute is reached");
-    assert_eq!(keys(&mock), ["key", "sk-1", "sk-2"]);
+    assert_eq!(keys(&mock), ["sk-canary", "sk-1", "sk-2"]);
 }
