@@ -33,6 +33,7 @@ mod watch;
 mod workflows;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -107,6 +108,8 @@ fn start(command: Command) -> Result<(), Failure> {
     };
     let runtime = builder
         .enable_all()
+        // A thread for blocking work keeps the memory of its work until it ends.
+        .thread_keep_alive(Duration::from_secs(1))
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no runtime could be started: {error}")))?;
     runtime.block_on(perform(command))
