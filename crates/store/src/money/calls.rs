@@ -31,7 +31,6 @@ pub(crate) struct Call {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Write {
     pub settlement: Option<Settlement>,
-    pub sent_at_ms: Option<i64>,
     pub settled_at_ms: Option<i64>,
 }
 

@@ -273,7 +273,7 @@ pub(super) fn calls<'a>(writes: &mut Writes, calls: impl Iterator<Item = &'a Cal
             "failure": text(|it| &it.failure),
             "alarm": settlement.and_then(|it| alarm(&it.charge)),
             "served": usage.and_then(served),
-            "sent_at": write.sent_at_ms.or(settlement.and_then(|it| it.sent_at_ms)),
+            "sent_at": settlement.and_then(|it| it.sent_at_ms),
             "settled_at": write.settled_at_ms,
         }));
         if let Some(at) = write.settled_at_ms {
